@@ -1,0 +1,136 @@
+"""The settings, read once into one frozen record."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fetcher.checksums import ALGORITHMS
+from fetcher.errors import InvalidSettingError
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE | re.ASCII)
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+IF_EXISTS = ("skip", "update", "overwrite", "rename")
+CHECKSUM_POLICIES = ("auto", "require", "off")
+PROGRESS_MODES = ("auto", "bar", "log", "none")
+
+
+class Settings(Protocol):
+    """What is needed of :class:`scrapy.settings.BaseSettings`."""
+
+    def get(self, name: str, default: Any = None) -> Any: ...
+
+
+def parse_size(value: object) -> int:
+    """Bytes from ``8M``, ``1.5G``, ``1024`` or a number; powers of 1024.
+
+    :raises ValueError: when it is neither.
+    """
+    match = _SIZE.fullmatch(str(value))
+    if match is None:
+        raise ValueError(f"{value!r} is no size; write bytes, or 8M, 1G")
+    return int(float(match[1]) * 1024 ** _POWERS[match[2].upper()])
+
+
+@dataclass(frozen=True)
+class Config:
+    """The ``FETCHER_*`` settings (see :mod:`fetcher.settings`); bytes and seconds."""
+
+    output_dir: str = "output"
+    max_parallel: int = 5
+    max_splits: int = 5
+    min_split_size: int = 8 << 20
+    if_exists: str = "skip"
+    max_tries: int = 5
+    retry_backoff: float = 1.0
+    max_retry_after: float = 300.0
+    stall_timeout: float = 60.0
+    stall_speed: int = 1024
+    connect_timeout: float = 20.0
+    checksum: str = "auto"
+    record_checksum: str = "sha256"
+    progress: str = "auto"
+    max_size: int = 0
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Config:
+        """:raises InvalidSettingError: naming the setting, its value and what it may be."""
+        read = _Reader(settings)
+        return cls(
+            output_dir=str(settings.get("FETCHER_OUTPUT_DIR") or "output"),
+            max_parallel=read.integer("FETCHER_MAX_PARALLEL", cls.max_parallel, least=1),
+            max_splits=read.integer("FETCHER_MAX_SPLITS", cls.max_splits, least=1),
+            min_split_size=read.size("FETCHER_MIN_SPLIT_SIZE", cls.min_split_size, least=1),
+            if_exists=read.choice("FETCHER_IF_EXISTS", cls.if_exists, IF_EXISTS),
+            max_tries=read.integer("FETCHER_MAX_TRIES", cls.max_tries, least=1),
+            retry_backoff=read.seconds("FETCHER_RETRY_BACKOFF", cls.retry_backoff),
+            max_retry_after=read.seconds("FETCHER_MAX_RETRY_AFTER", cls.max_retry_after),
+            stall_timeout=read.seconds("FETCHER_STALL_TIMEOUT", cls.stall_timeout, positive=True),
+            stall_speed=read.size("FETCHER_STALL_SPEED", cls.stall_speed),
+            connect_timeout=read.seconds(
+                "FETCHER_CONNECT_TIMEOUT", cls.connect_timeout, positive=True
+            ),
+            checksum=read.choice("FETCHER_CHECKSUM", cls.checksum, CHECKSUM_POLICIES),
+            record_checksum=read.choice(
+                "FETCHER_RECORD_CHECKSUM", cls.record_checksum, ("", *ALGORITHMS)
+            ),
+            progress=read.choice("FETCHER_PROGRESS", cls.progress, PROGRESS_MODES),
+            max_size=read.size("DOWNLOAD_MAXSIZE", cls.max_size),
+        )
+
+    def least_concurrent_requests(self) -> int:
+        """``CONCURRENT_REQUESTS`` below this would starve files of their turn.
+
+        A file's own request and those of its ranges count together, and a next file has to fit.
+        """
+        return self.max_parallel * (self.max_splits + 1) + 1
+
+
+class _Reader:
+    """Settings as typed values, each with an error that names the setting."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def _value(self, name: str, default: Any) -> Any:
+        value = self._settings.get(name)
+        return default if value is None else value
+
+    def integer(self, name: str, default: int, *, least: int = 0) -> int:
+        value = self._value(name, default)
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            number = least - 1
+        if number < least:
+            raise InvalidSettingError(f"{name}={value}: give a whole number from {least} on")
+        return number
+
+    def size(self, name: str, default: int, *, least: int = 0) -> int:
+        value = self._value(name, default)
+        try:
+            size = parse_size(value)
+        except ValueError as error:
+            raise InvalidSettingError(f"{name}: {error}") from error
+        if size < least:
+            raise InvalidSettingError(f"{name}={value}: give at least {least} bytes")
+        return size
+
+    def seconds(self, name: str, default: float, *, positive: bool = False) -> float:
+        value = self._value(name, default)
+        try:
+            seconds = float(value)
+        except (TypeError, ValueError):
+            seconds = -1.0
+        if not 0 <= seconds < float("inf") or (positive and seconds == 0):
+            raise InvalidSettingError(f"{name}={value}: give a number of seconds")
+        return seconds
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        value = str(self._value(name, default)).strip().lower()
+        if value not in choices:
+            known = ", ".join(choice or "(empty)" for choice in choices)
+            raise InvalidSettingError(f"{name}={value}: give one of {known}")
+        return value

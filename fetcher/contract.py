@@ -1,0 +1,128 @@
+"""The vocabulary in which middleware, handlers, pipeline and extensions meet.
+
+None of them imports another; they share the names, the records and the interface here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypedDict
+
+# Request.meta keys
+META_FETCH = "fetch"
+"""Marks a file's Request: a :class:`FileMeta`, plain values only (it may be pickled)."""
+META_SINK = "fetch_sink"
+"""Marks a range's Request: the :class:`RangeSink` that the handler fills. Never scheduled."""
+
+# Stats
+STAT_FILES = "fetcher/files/{status}"
+STAT_RECEIVED = "fetcher/bytes/received"
+STAT_RESUMED = "fetcher/bytes/resumed"
+STAT_RETRIES = "fetcher/retries"
+STAT_RESTARTS = "fetcher/restarts"
+
+# Signals
+file_started = object()
+"""Sent with ``progress``, a :class:`FileProgress`, when a file's turn has come."""
+file_ended = object()
+"""Sent with the same ``progress`` when nothing more of the file will be transferred."""
+
+
+class FileMeta(TypedDict):
+    """A row of the list, as it travels in ``Request.meta["fetch"]``."""
+
+    name: str
+    """Relative to the output folder; from the list, or from the URL where ``named`` is false."""
+    named: bool
+    """Whether the list gave the name; otherwise ``Content-Disposition`` may."""
+    out: str
+    """The output folder, absolute."""
+    line: int | None
+    """Where in the list the row stands."""
+    size: int | None
+    """Bytes, if the list says."""
+    checksum: str | None
+    """``algorithm:hex``, if the list says."""
+
+
+@dataclass
+class FileProgress:
+    """How far one file is; live, read by displays."""
+
+    name: str
+    size: int | None = None
+    done: int = 0
+    connections: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The head of a server's answer, as every protocol's handler gives it to a sink.
+
+    :param url: the address that was asked, redirects followed.
+    :param status: an HTTP status; FTP and SFTP handlers answer in the same terms.
+    :param headers: names in lower case; the first value of each.
+    """
+
+    url: str
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class RangeSink(Protocol):
+    """Where a download handler puts the body of a range request (RFC 9110, section 14).
+
+    A handler calls, in this order: :meth:`request_headers` at the moment of sending,
+    :meth:`begin` when the answer's head is there, :meth:`write` for each block, and nothing
+    more; it returns, or raises what went wrong.
+    """
+
+    def request_headers(self) -> Mapping[str, str]:
+        """What to ask for from here: ``Range``, ``If-Range``, ``Accept-Encoding`` and so on."""
+
+    def attach(self, stop: Callable[[], None]) -> None:
+        """Leave a way to end the transfer at once; called again for each new step.
+
+        :raises Stopped: or another reason, when the transfer has been ended before.
+        """
+
+    def begin(self, answer: Answer) -> bool:
+        """Judge the answer; true when its body is wanted.
+
+        :raises FetchError: when the answer must not be used; the connection is to be closed.
+        """
+
+    def write(self, data: bytes) -> bool:
+        """Put a block where it belongs; false when no more is wanted.
+
+        :raises DiskError: when it cannot be written.
+        """
+
+    @property
+    def stopped(self) -> BaseException | None:
+        """Why the transfer was ended from this side, if it was."""
+
+
+class Summary(TypedDict):
+    """What a transfer tells about itself, for the report."""
+
+    url: str
+    received: int
+    resumed: int
+    connections: int
+    retries: int
+    restarts: int
+    seconds: float
+
+
+def plain_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
+    """First value of each header, names in lower case (the form of :class:`Answer`)."""
+    plain: dict[str, str] = {}
+    for name, values in headers.items():
+        value = values[0] if isinstance(values, list) else values
+        text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+        key = name.decode("latin-1") if isinstance(name, bytes) else str(name)
+        plain.setdefault(key.lower(), text)
+    return plain

@@ -1,0 +1,132 @@
+"""File names: those of the list are checked, those of a server are made safe.
+
+Rules as in curl and wget after CVE-2020-8177 and CVE-2016-4971: a server never chooses a folder,
+and a redirect's target never chooses a name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from email.message import Message
+from urllib.parse import unquote_to_bytes
+
+from fetcher.errors import InvalidNameError
+
+PART_SUFFIX = ".part"
+JOURNAL_SUFFIX = ".part.json"
+STATE_FOLDER = ".fetcher"
+MAX_BYTES = 255
+"""Longest file name of the common file systems."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_DRIVE = re.compile(r"[A-Za-z]:")
+_REPORT = re.compile(r"report(-.*)?\.jsonl")
+_OWN_FILES = ("SHA256SUMS", "retry.tsv")
+
+
+def check_name(name: str) -> str:
+    """A name from the list, with ``/`` between folders.
+
+    :raises InvalidNameError: it leaves the output folder, cannot be a file name, or is a name that
+        this project uses itself.
+    """
+    if not name or name.endswith("/"):
+        raise InvalidNameError(f"the name {name!r} is that of a folder; give a file name")
+    if _CONTROL.search(name):
+        raise InvalidNameError(f"the name {name!r} holds control characters; take them out")
+    if "\\" in name or _DRIVE.match(name):
+        raise InvalidNameError(f"the name {name!r} is no relative path; separate folders by /")
+    if name.startswith(("/", "~/")):
+        raise InvalidNameError(f"the name {name!r} leaves the output folder; give a relative path")
+    segments = name.split("/")
+    if any(segment in ("", ".", "..") for segment in segments):
+        raise InvalidNameError(f"the name {name!r} leaves the output folder; give a plain path")
+    if any(len(segment.encode()) > MAX_BYTES for segment in segments):
+        raise InvalidNameError(
+            f"the name {name[:40]!r}… is longer than {MAX_BYTES} bytes; shorten it"
+        )
+    if _is_own(segments):
+        raise InvalidNameError(f"the name {name!r} is one that this program uses; choose another")
+    return name
+
+
+def safe_name(text: str) -> str:
+    """One file name made of what a server said; empty when nothing of it is left."""
+    name = re.split(r"[/\\]", text)[-1]
+    name = _CONTROL.sub("_", _DRIVE.sub("", name, count=1)).strip()
+    if name.strip(". ") == "":
+        return ""
+    if name.startswith("."):
+        name = "_" + name[1:]
+    if _is_own([name]):
+        name += "_"
+    return _shorten(name, MAX_BYTES)
+
+
+def _is_own(segments: list[str]) -> bool:
+    last = segments[-1]
+    if segments[0].lower() == STATE_FOLDER or last.endswith((PART_SUFFIX, JOURNAL_SUFFIX)):
+        return True
+    return len(segments) == 1 and (last in _OWN_FILES or _REPORT.fullmatch(last) is not None)
+
+
+def _shorten(name: str, most: int) -> str:
+    """At most ``most`` bytes of UTF-8, keeping the ending."""
+    if len(name.encode()) <= most:
+        return name
+    stem, dot, ending = name.rpartition(".")
+    if not stem or len(ending.encode()) > 20:
+        stem, dot, ending = name, "", ""
+    room = most - len((dot + ending).encode())
+    return stem.encode()[:room].decode(errors="ignore") + dot + ending
+
+
+def disposition_name(header: str) -> str:
+    """The safe name that a ``Content-Disposition`` gives; empty when it gives none.
+
+    RFC 6266: ``filename*`` (RFC 8187) goes before ``filename``.
+    """
+    if not header:
+        return ""
+    message = Message()
+    message["Content-Disposition"] = header.replace("\r", " ").replace("\n", " ")
+    names: dict[str, str] = {}
+    try:
+        for key, value in message.get_params([], header="Content-Disposition", unquote=True):
+            names.setdefault(key.lower(), value if isinstance(value, str) else _extended(value))
+    except (ValueError, IndexError, TypeError):
+        return ""
+    return safe_name(names.get("filename*") or names.get("filename", ""))
+
+
+def _extended(value: tuple[str | None, str | None, str]) -> str:
+    charset, _, text = value
+    try:
+        return unquote_to_bytes(text).decode(charset or "utf-8")
+    except (LookupError, UnicodeDecodeError):
+        return ""
+
+
+def numbered(name: str, number: int) -> str:
+    """``a/b.tar`` as ``a/b.1.tar``; the name itself for 0."""
+    if number == 0:
+        return name
+    folder, slash, base = name.rpartition("/")
+    stem, dot, ending = base.rpartition(".")
+    if not stem:
+        stem, dot, ending = base, "", ""
+    suffix = f".{number}{dot}{ending}"
+    return folder + slash + _shorten(stem, MAX_BYTES - len(suffix.encode())) + suffix
+
+
+def part_name(base: str) -> str:
+    """The name of the unfinished file beside ``base``; room is left for the journal's ending.
+
+    Names too long for that are told apart by a hash.
+    """
+    room = MAX_BYTES - len(JOURNAL_SUFFIX)
+    if len(base.encode()) > room:
+        mark = "~" + hashlib.sha256(base.encode()).hexdigest()[:16]
+        base = base.encode()[: room - len(mark)].decode(errors="ignore") + mark
+    return base + PART_SUFFIX

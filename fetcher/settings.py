@@ -1,0 +1,141 @@
+"""Every setting, with its default.
+
+Sizes are bytes and rates bytes a second; ``K``, ``M`` and ``G`` stand for powers of 1024.
+Override any of them with ``-s NAME=VALUE``, in a settings file, or in a Scrapyd job.
+"""
+
+from typing import Any
+
+# --- What this project adds -----------------------------------------------------------------
+
+FETCHER_OUTPUT_DIR = "output"
+"""Where the output folders are made (see the spider argument `out`)."""
+
+FETCHER_MAX_PARALLEL = 5
+"""Files at a time."""
+
+FETCHER_MAX_SPLITS = 5
+"""Connections per file, where the server allows ranges."""
+
+FETCHER_MIN_SPLIT_SIZE = "8M"
+"""No range smaller than this is split off; a file up to this size takes exactly one request."""
+
+FETCHER_IF_EXISTS = "skip"
+"""For a file that an earlier run completed: `skip` (no request at all), `update` (conditional
+request, fetched again only if changed), `overwrite`, `rename`."""
+
+FETCHER_MAX_TRIES = 5
+"""Tries of a range without progress; progress resets the count."""
+
+FETCHER_RETRY_BACKOFF = 1.0
+"""Seconds before the first retry, doubling with jitter up to 60."""
+
+FETCHER_MAX_RETRY_AFTER = 300
+"""Seconds: the longest wait that a server's `Retry-After` is granted."""
+
+FETCHER_STALL_TIMEOUT = 60
+"""Seconds without a byte before a connection is given up. No limit on a transfer's total time."""
+
+FETCHER_STALL_SPEED = "1K"
+"""Bytes a second: a connection slower than this on average over `FETCHER_STALL_TIMEOUT` counts as
+stalled too."""
+
+FETCHER_CONNECT_TIMEOUT = 20
+"""Seconds, for the connection and for the answer's headers."""
+
+FETCHER_CHECKSUM = "auto"
+"""What the bytes are compared with: `auto` (the list's checksum, else what the server states:
+`Repr-Digest`, `Digest`, `Content-MD5`, `x-goog-hash`, `x-amz-checksum-*`), `require` (a file
+without any fails), `off`."""
+
+FETCHER_RECORD_CHECKSUM = "sha256"
+"""Computed for the report even when there is nothing to compare with; empty for none."""
+
+FETCHER_PROGRESS = "auto"
+"""`bar` on a terminal and `log` otherwise; or `bar`, `log`, `none`."""
+
+# --- Scrapy's own settings, where their defaults do not fit large files ------------------------
+
+BOT_NAME = "fetcher"
+SPIDER_MODULES = ["fetcher.spiders"]
+COMMANDS_MODULE = "fetcher.commands"
+USER_AGENT = "fetcher (+https://scrapy.org)"
+DEFAULT_REQUEST_HEADERS = {"Accept": "*/*"}
+
+# The bytes of a file never pass through a Response, so Scrapy's limits on bodies do not apply;
+# a value other than 0 here limits the size of a file.
+DOWNLOAD_MAXSIZE = 0
+DOWNLOAD_WARNSIZE = 0
+
+DOWNLOAD_VERIFY_CERTIFICATES = True
+CONCURRENT_REQUESTS_PER_DOMAIN = 16
+# Files and their ranges are counted together: FETCHER_MAX_PARALLEL * (FETCHER_MAX_SPLITS + 1) + 1
+# is the least that starves no file. The spider raises this when those two are raised.
+CONCURRENT_REQUESTS = 31
+# One item a response: more workers only cost start-up for each file.
+CONCURRENT_ITEMS = 1
+# Hashing, syncing, FTP and SFTP wait in these threads.
+REACTOR_THREADPOOL_MAXSIZE = 24
+
+DOWNLOAD_HANDLERS: dict[str, Any] = {
+    "http": "fetcher.handlers.http.RangeHTTPDownloadHandler",
+    "https": "fetcher.handlers.http.RangeHTTPDownloadHandler",
+    # A list comes from elsewhere and must not read this machine's files.
+    "file": None,
+    "data": None,
+    "s3": None,
+    "ftp": None,
+}
+
+DOWNLOADER_MIDDLEWARES: dict[str, int | None] = {
+    "fetcher.middlewares.ranges.RangeMiddleware": 10,
+    "fetcher.middlewares.retry.ResumeRetryMiddleware": 550,
+    "fetcher.middlewares.redirect.OriginRedirectMiddleware": 600,
+    "scrapy.downloadermiddlewares.retry.RetryMiddleware": None,
+    "scrapy.downloadermiddlewares.redirect.RedirectMiddleware": None,
+    # Files are neither pages to be followed nor compressed on the way.
+    "scrapy.downloadermiddlewares.redirect.MetaRefreshMiddleware": None,
+    "scrapy.downloadermiddlewares.httpcompression.HttpCompressionMiddleware": None,
+    "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None,
+    "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware": None,
+    "scrapy.downloadermiddlewares.downloadtimeout.DownloadTimeoutMiddleware": None,
+    "scrapy.downloadermiddlewares.httpcache.HttpCacheMiddleware": None,
+}
+
+SPIDER_MIDDLEWARES: dict[str, int | None] = {
+    # A list is not a site: no depth, no referrer, and a CDN's signed address may be long.
+    "scrapy.spidermiddlewares.depth.DepthMiddleware": None,
+    "scrapy.spidermiddlewares.referer.RefererMiddleware": None,
+    "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware": None,
+    "scrapy.spidermiddlewares.metacopy.MetaCopyDetectionMiddleware": None,
+}
+
+ITEM_PIPELINES = {"fetcher.pipelines.commit.CommitPipeline": 100}
+
+EXTENSIONS: dict[str, int | None] = {
+    "fetcher.extensions.shutdown.Shutdown": 0,
+    "fetcher.extensions.progress.Progress": 0,
+    "fetcher.extensions.redact.Redact": 0,
+    "scrapy.extensions.logstats.LogStats": None,
+}
+
+# The same row is found again by its name, exactly; a set of a million fingerprints is not needed.
+DUPEFILTER_CLASS = "scrapy.dupefilters.BaseDupeFilter"
+
+FEEDS: dict[str, dict[str, Any]] = {
+    "%(report)s": {
+        "format": "jsonlines",
+        "encoding": "utf8",
+        "overwrite": True,
+        "item_classes": ["fetcher.items.FileItem"],
+    }
+}
+
+LOG_FORMATTER = "fetcher.extensions.redact.QuietLogFormatter"
+LOG_LEVEL = "INFO"
+LOG_VERSIONS: list[str] = []
+STATS_DUMP = False
+
+# Both would run whatever a local user tells them.
+REMOTE_CONTROL_ENABLED = False
+TELNETCONSOLE_ENABLED = False

@@ -1,0 +1,103 @@
+"""Addresses: what is accepted, and what of them may be shown."""
+
+from __future__ import annotations
+
+import base64
+import re
+from urllib.parse import SplitResult, unquote, unquote_to_bytes, urlsplit, urlunsplit
+
+from fetcher.errors import InvalidURLError
+
+SCHEMES = ("http", "https")
+"""Schemes with a download handler."""
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE | re.ASCII)
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
+_QUERY_VALUE = re.compile(r"=[^&;]*")
+_IN_TEXT = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s<>\"']+", re.IGNORECASE | re.ASCII)
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def looks_like_url(text: str) -> bool:
+    """Whether a field of a list is an address rather than a name or a title."""
+    return _URL.match(text) is not None
+
+
+def check_url(url: str) -> str:
+    """The address, without a fragment.
+
+    :raises InvalidURLError: it has no known scheme, no host, a bad port, or control characters.
+    """
+    if _FORBIDDEN.search(url):
+        raise InvalidURLError(
+            f"{redact(url)!r} holds blanks or control characters; percent-encode them"
+        )
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidURLError(f"{redact(url)!r} is no address: {error}") from error
+    if parts.scheme.lower() not in SCHEMES:
+        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise InvalidURLError(f"{redact(url)!r} does not start with one of {known}")
+    if not parts.hostname or port == 0:
+        raise InvalidURLError(f"{redact(url)!r} names no host")
+    return urlunsplit(parts._replace(fragment=""))
+
+
+def split_credentials(url: str) -> tuple[str, str | None]:
+    """The address without ``user:password@``, and the value of an ``Authorization`` header.
+
+    Basic authentication, RFC 7617; both parts are percent-decoded.
+    """
+    parts = urlsplit(url)
+    userinfo, separator, host = parts.netloc.rpartition("@")
+    if not separator:
+        return url, None
+    user, _, password = userinfo.partition(":")
+    token = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
+    bare = urlunsplit(parts._replace(netloc=host))
+    return bare, "Basic " + base64.b64encode(token).decode("ascii")
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port (RFC 6454), for which credentials are valid."""
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    return scheme, (parts.hostname or ""), parts.port or DEFAULT_PORTS.get(scheme, 0)
+
+
+def last_segment(url: str) -> str:
+    """The last segment of the path, percent-decoded; may be empty."""
+    return unquote(urlsplit(url).path.rpartition("/")[2], errors="replace")
+
+
+def redact(url: str) -> str:
+    """The address without credentials and without the values of its query parameters."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return _URL.match(url)[0] + "…" if _URL.match(url) else "…"  # type: ignore[index]
+    return urlunsplit(
+        SplitResult(
+            parts.scheme,
+            parts.netloc.rpartition("@")[2],
+            parts.path,
+            _redact_query(parts.query),
+            "",
+        )
+    )
+
+
+def _redact_query(query: str) -> str:
+    if query and "=" not in query:
+        return "…"
+    return _QUERY_VALUE.sub("=…", query)
+
+
+def redact_text(text: str) -> str:
+    """A text with every address in it redacted."""
+    if "://" not in text:
+        return text
+    return _IN_TEXT.sub(lambda match: redact(match[0]), text)
