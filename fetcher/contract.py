@@ -5,9 +5,12 @@ None of them imports another; they share the names, the records and the interfac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict
+
+from scrapy import Request
+from scrapy.http import Response
 
 # Request.meta keys
 META_FETCH = "fetch"
@@ -27,6 +30,10 @@ file_started = object()
 """Sent with ``progress``, a :class:`FileProgress`, when a file's turn has come."""
 file_ended = object()
 """Sent with the same ``progress`` when nothing more of the file will be transferred."""
+
+
+stopping = object()
+"""Sent without arguments when the crawl begins to stop: end all transfers now."""
 
 
 class FileMeta(TypedDict):
@@ -105,16 +112,8 @@ class RangeSink(Protocol):
         """Why the transfer was ended from this side, if it was."""
 
 
-class Summary(TypedDict):
-    """What a transfer tells about itself, for the report."""
-
-    url: str
-    received: int
-    resumed: int
-    connections: int
-    retries: int
-    restarts: int
-    seconds: float
+Send = Callable[[Request], Awaitable[Response]]
+"""Takes a request through the downloader middlewares to a handler: ``engine.download_async``."""
 
 
 def plain_headers(headers: Mapping[Any, Any]) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from email.message import Message
 from urllib.parse import unquote_to_bytes
 
 from fetcher.errors import InvalidNameError
@@ -19,9 +18,15 @@ STATE_FOLDER = ".fetcher"
 MAX_BYTES = 255
 """Longest file name of the common file systems."""
 
+_MAX_ENDING = 20
+_MAX_HEADER = 4096
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_DRIVE = re.compile(r"[A-Za-z]:")
+_DRIVE = re.compile(r"\A(?:[A-Za-z]:\s*)+")
 _REPORT = re.compile(r"report(-.*)?\.jsonl")
+_PARAMETER = re.compile(
+    r"""(?:\A|;)\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"(?=\s*(?:;|\Z))|[^;]*)""", re.DOTALL
+)
 _OWN_FILES = ("SHA256SUMS", "retry.tsv")
 
 
@@ -54,14 +59,13 @@ def check_name(name: str) -> str:
 def safe_name(text: str) -> str:
     """One file name made of what a server said; empty when nothing of it is left."""
     name = re.split(r"[/\\]", text)[-1]
-    name = _CONTROL.sub("_", _DRIVE.sub("", name, count=1)).strip()
+    name = _DRIVE.sub("", _CONTROL.sub("_", name).strip())
     if name.strip(". ") == "":
         return ""
     if name.startswith("."):
         name = "_" + name[1:]
-    if _is_own([name]):
-        name += "_"
-    return _shorten(name, MAX_BYTES)
+    name = _shorten(name, MAX_BYTES)
+    return _shorten(name, MAX_BYTES - 1) + "_" if _is_own([name]) else name
 
 
 def _is_own(segments: list[str]) -> bool:
@@ -71,13 +75,19 @@ def _is_own(segments: list[str]) -> bool:
     return len(segments) == 1 and (last in _OWN_FILES or _REPORT.fullmatch(last) is not None)
 
 
+def _split_ending(name: str) -> tuple[str, str, str]:
+    """Stem, dot and ending; what is too long for an ending, or all there is, is stem."""
+    stem, dot, ending = name.rpartition(".")
+    if not stem or len(ending.encode()) > _MAX_ENDING:
+        return name, "", ""
+    return stem, dot, ending
+
+
 def _shorten(name: str, most: int) -> str:
     """At most ``most`` bytes of UTF-8, keeping the ending."""
     if len(name.encode()) <= most:
         return name
-    stem, dot, ending = name.rpartition(".")
-    if not stem or len(ending.encode()) > 20:
-        stem, dot, ending = name, "", ""
+    stem, dot, ending = _split_ending(name)
     room = most - len((dot + ending).encode())
     return stem.encode()[:room].decode(errors="ignore") + dot + ending
 
@@ -85,26 +95,27 @@ def _shorten(name: str, most: int) -> str:
 def disposition_name(header: str) -> str:
     """The safe name that a ``Content-Disposition`` gives; empty when it gives none.
 
-    RFC 6266: ``filename*`` (RFC 8187) goes before ``filename``.
+    RFC 6266: ``filename*`` (RFC 8187) goes before ``filename``, wherever it stands.
     """
-    if not header:
-        return ""
-    message = Message()
-    message["Content-Disposition"] = header.replace("\r", " ").replace("\n", " ")
-    names: dict[str, str] = {}
-    try:
-        for key, value in message.get_params([], header="Content-Disposition", unquote=True):
-            names.setdefault(key.lower(), value if isinstance(value, str) else _extended(value))
-    except (ValueError, IndexError, TypeError):
-        return ""
-    return safe_name(names.get("filename*") or names.get("filename", ""))
+    found: dict[str, str] = {}
+    for key, value in _PARAMETER.findall(header[:_MAX_HEADER]):
+        found.setdefault(key.lower(), _unquoted(value.strip()))
+    return safe_name(_extended(found.get("filename*", ""))) or safe_name(found.get("filename", ""))
 
 
-def _extended(value: tuple[str | None, str | None, str]) -> str:
-    charset, _, text = value
+def _unquoted(value: str) -> str:
+    if len(value) < 2 or not value.startswith('"') or not value.endswith('"'):
+        return value.strip('"')
+    # Only these two escapes: a server on Windows gives a whole path, its backslashes as they are.
+    return value[1:-1].replace("\\\\", "\\").replace('\\"', '"')
+
+
+def _extended(value: str) -> str:
+    charset, _, rest = value.partition("'")
+    text = rest.partition("'")[2]
     try:
         return unquote_to_bytes(text).decode(charset or "utf-8")
-    except (LookupError, UnicodeDecodeError):
+    except (LookupError, ValueError):
         return ""
 
 
@@ -113,9 +124,7 @@ def numbered(name: str, number: int) -> str:
     if number == 0:
         return name
     folder, slash, base = name.rpartition("/")
-    stem, dot, ending = base.rpartition(".")
-    if not stem:
-        stem, dot, ending = base, "", ""
+    stem, dot, ending = _split_ending(base)
     suffix = f".{number}{dot}{ending}"
     return folder + slash + _shorten(stem, MAX_BYTES - len(suffix.encode())) + suffix
 

@@ -74,8 +74,6 @@ CONCURRENT_REQUESTS_PER_DOMAIN = 16
 CONCURRENT_REQUESTS = 31
 # One item a response: more workers only cost start-up for each file.
 CONCURRENT_ITEMS = 1
-# Hashing, syncing, FTP and SFTP wait in these threads.
-REACTOR_THREADPOOL_MAXSIZE = 24
 
 DOWNLOAD_HANDLERS: dict[str, Any] = {
     "http": "fetcher.handlers.http.RangeHTTPDownloadHandler",
@@ -103,12 +101,13 @@ DOWNLOADER_MIDDLEWARES: dict[str, int | None] = {
 }
 
 SPIDER_MIDDLEWARES: dict[str, int | None] = {
-    # A list is not a site: no depth, no referrer, and a CDN's signed address may be long.
+    # A list is not a site: it has no depth, and a CDN's signed address may be long.
     "scrapy.spidermiddlewares.depth.DepthMiddleware": None,
-    "scrapy.spidermiddlewares.referer.RefererMiddleware": None,
     "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware": None,
     "scrapy.spidermiddlewares.metacopy.MetaCopyDetectionMiddleware": None,
 }
+
+REFERRER_POLICY = "no-referrer"
 
 ITEM_PIPELINES = {"fetcher.pipelines.commit.CommitPipeline": 100}
 

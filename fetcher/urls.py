@@ -36,8 +36,9 @@ def check_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise InvalidURLError(f"{redact(url)!r} is no address: {error}") from error
+    except ValueError:
+        # Not from the cause: its message quotes the address, password and all.
+        raise InvalidURLError(f"{redact(url)!r} is no address; check host and port") from None
     if parts.scheme.lower() not in SCHEMES:
         known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
         raise InvalidURLError(f"{redact(url)!r} does not start with one of {known}")
@@ -75,8 +76,12 @@ def last_segment(url: str) -> str:
 
 def redact(url: str) -> str:
     """The address without credentials and without the values of its query parameters."""
+    if not _URL.match(url):
+        before, mark, query = url.partition("?")
+        url = before.rpartition("@")[2] + mark + query
     try:
         parts = urlsplit(url)
+        _ = parts.port  # A password with a bare slash in it looks like a bad port.
     except ValueError:
         return _URL.match(url)[0] + "…" if _URL.match(url) else "…"  # type: ignore[index]
     return urlunsplit(

@@ -1,0 +1,1 @@
+"""Real servers on loopback, which tests may make lie, break and stall."""

@@ -1,0 +1,1 @@
+"""Downloads long lists of large files, whole and verified: a Scrapy project."""

@@ -1,0 +1,165 @@
+"""What an answer's head means for a range request: pure judgement (RFC 9110, section 14).
+
+Nothing of a body is written before :func:`judge` has compared the head with what is known.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from fetcher.contract import Answer
+from fetcher.errors import ChangedError, ProtocolError, RangesRefusedError
+
+_CONTENT_RANGE = re.compile(
+    r"bytes\s+(?:(\d{1,19})-(\d{1,19})|(\*))/(\d{1,19}|\*)", re.IGNORECASE | re.ASCII
+)
+_DIGITS = re.compile(r"\d{1,19}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Version:
+    """Which version of a resource this is (RFC 9110, section 8.8).
+
+    :param size: bytes of the whole, None while unknown.
+    :param etag: as sent, with its quotes; None when there is none.
+    :param last_modified: the header's value, as sent.
+    :param ignore_etag: compare size and date only, because the ETag differs between back ends.
+    """
+
+    size: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    ignore_etag: bool = False
+
+    @property
+    def strong_etag(self) -> str | None:
+        """The ETag if it promises the same bytes."""
+        if self.ignore_etag or not self.etag or self.etag[:2].upper() == "W/":
+            return None
+        return self.etag
+
+    @property
+    def if_range(self) -> str | None:
+        """What ``If-Range`` can be asked with (RFC 9110, section 13.1.5)."""
+        return self.strong_etag or self.last_modified
+
+    @property
+    def validator(self) -> str | None:
+        """Name of the header by which two answers are told apart."""
+        if self.strong_etag:
+            return "etag"
+        return "last-modified" if self.last_modified else None
+
+    def check(self, other: Version) -> None:
+        """:raises ChangedError: when ``other`` is not the same version."""
+        same_facts = True
+        if None not in (self.size, other.size) and self.size != other.size:
+            raise ChangedError(f"its size went from {self.size} to {other.size} bytes")
+        if self.last_modified and other.last_modified and self.last_modified != other.last_modified:
+            same_facts = False
+        if not self.ignore_etag and self.etag and other.etag:
+            if self.etag != other.etag:
+                raise ChangedError("its ETag changed", same_facts=same_facts)
+            # The same strong ETag promises the same bytes, whatever the dates of two back ends.
+            if self.strong_etag:
+                return
+        if not same_facts:
+            raise ChangedError("its Last-Modified date changed")
+
+    def with_size(self, size: int | None) -> Version:
+        """The same version, its size now known."""
+        return replace(self, size=size)
+
+
+@dataclass(frozen=True)
+class Body:
+    """What the body of an accepted answer is.
+
+    :param start: offset of its first byte.
+    :param end: offset behind its last byte; None when the answer does not say.
+    :param version: of the whole resource.
+    :param whole: an answer without ranges: the whole resource from its start.
+    """
+
+    start: int
+    end: int | None
+    version: Version
+    whole: bool
+
+
+def content_length(answer: Answer) -> int | None:
+    """The stated length in bytes, None where there is none.
+
+    :raises ProtocolError: when it is no number.
+    """
+    value = answer.headers.get("content-length")
+    if value is None:
+        return None
+    if not _DIGITS.fullmatch(value.strip()):
+        raise ProtocolError(f"the server states the length {value[:40]!r}, which is no number")
+    return int(value)
+
+
+def version_of(answer: Answer, size: int | None) -> Version:
+    """The version that an answer's headers state."""
+    return Version(
+        size=size,
+        etag=answer.headers.get("etag") or None,
+        last_modified=answer.headers.get("last-modified") or None,
+    )
+
+
+def unsatisfied_size(answer: Answer) -> int | None:
+    """The size that a 416 states in ``Content-Range: bytes */size``."""
+    match = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", "").strip())
+    return int(match[4]) if match and match[3] and match[4] != "*" else None
+
+
+def judge(answer: Answer, start: int, known: Version | None) -> Body:
+    """Read the head of a 200 or 206.
+
+    :param start: offset that the request asked for.
+    :param known: the version that was begun, None for the first answer.
+    :raises ChangedError: the resource is another version now.
+    :raises RangesRefusedError: a range came that cannot be placed.
+    :raises ProtocolError: the answer contradicts itself or the request.
+    """
+    encoding = answer.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        if answer.status == 206:
+            raise RangesRefusedError("the server gives ranges of a compressed form only")
+        raise ProtocolError(
+            f"the server compresses the file ({encoding[:20]}) although it was asked not to"
+        )
+    if answer.status == 200:
+        body = Body(0, content_length(answer), version_of(answer, content_length(answer)), True)
+    else:
+        body = _partial(answer, start)
+    if known is not None:
+        known.check(body.version)
+    return body
+
+
+def _partial(answer: Answer, start: int) -> Body:
+    if answer.headers.get("content-type", "").lower().startswith("multipart/byteranges"):
+        raise RangesRefusedError("the server sends several ranges where one was asked for")
+    value = answer.headers.get("content-range", "")
+    match = _CONTENT_RANGE.fullmatch(value.strip())
+    if match is None or match[3]:
+        raise RangesRefusedError(f"the server states the range {value[:60]!r}, which is none")
+    first, last = int(match[1]), int(match[2])
+    if match[4] == "*":
+        raise RangesRefusedError("the server does not state the size of the whole file")
+    size = int(match[4])
+    if first > last or last >= size:
+        raise RangesRefusedError(f"the server states the impossible range {value[:60]!r}")
+    if first != start:
+        raise RangesRefusedError(f"the server sends bytes from {first} on instead of {start}")
+    length = content_length(answer)
+    if length is not None and length != last + 1 - first:
+        raise RangesRefusedError(
+            f"the server states {length} bytes for the range {first}-{last}, which has "
+            f"{last + 1 - first}"
+        )
+    return Body(first, last + 1, version_of(answer, size), False)

@@ -1,0 +1,56 @@
+"""When to try again: pure policy, no clock and no network of its own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+MAX_BACKOFF = 60.0
+"""Seconds: the longest wait without a ``Retry-After``."""
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How often a range has been tried without progress, and how long to wait before the next try.
+
+    :param tries: failed tries since the last progress.
+    :param max_tries: how many there may be.
+    :param base: seconds before the first retry; doubles up to :data:`MAX_BACKOFF`.
+    """
+
+    max_tries: int
+    base: float
+    tries: int = 0
+
+    def after_failure(self, *, progress: bool) -> Backoff:
+        """The state after one more failed try; progress starts the count anew."""
+        return replace(self, tries=1 if progress else self.tries + 1)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there is no further try."""
+        return self.tries >= self.max_tries
+
+    def delay(self, jitter: Callable[[], float] = random.random) -> float:
+        """Seconds to wait: half of the doubling bound at least, the other half by chance."""
+        bound = min(self.base * 2.0 ** (max(self.tries, 1) - 1), MAX_BACKOFF)
+        return bound * (0.5 + jitter() / 2)
+
+
+def retry_after(value: str | None, now: datetime | None = None) -> float | None:
+    """Seconds that a ``Retry-After`` asks for (RFC 9110, section 10.2.3); None when unreadable."""
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:12])
+    try:
+        when = parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max(0.0, (when - (now or datetime.now(UTC))).total_seconds())

@@ -1,0 +1,115 @@
+"""A fetched file on its way to its final name: verified, then committed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+
+from scrapy import Request
+from scrapy.utils.asyncio import run_in_thread
+
+from fetcher.answers import Version
+from fetcher.errors import ChecksumMismatchError, SizeMismatchError, Stopped
+from fetcher.journal import Journal
+from fetcher.ledger import Completed, Ledger
+from fetcher.part import Part
+from fetcher.safekeeping import Safekeeping
+
+
+@dataclass(eq=False)
+class Download:
+    """A part that is whole as far as its server says.
+
+    :param request: the file's request, to ask again when the bytes turn out wrong.
+    :param part: the open, locked part.
+    :param version: the resource's size and validators.
+    :param safekeeping: has hashed the file as far as it went.
+    :param stated: what the checksums are compared with: who states it, to ``algorithm:hex``.
+    :param record: algorithm to compute for the report, empty for none.
+    :param ledger: remembers the file once it is committed.
+    """
+
+    request: Request
+    part: Part
+    version: Version
+    safekeeping: Safekeeping
+    stated: dict[str, str]
+    record: str
+    ledger: Ledger
+    checksum: str | None = field(default=None, init=False)
+
+    async def verify(self) -> list[str]:
+        """Compare size and checksums; what was compared, for the report.
+
+        :raises SizeMismatchError: the part is not as long as the server said.
+        :raises ChecksumMismatchError: naming both digests.
+        """
+        size = await self._check_size()
+        try:
+            computed = await self.safekeeping.checksums(size)
+        except Stopped:
+            whole = Journal(self.part.name, self.version, ((0, size),) if size else ())
+            await run_in_thread(self.part.checkpoint, whole)
+            raise
+        self.checksum = computed.get(self.record) or next(iter(computed.values()), None)
+        verified = ["size"]
+        if self.version.validator:
+            verified.append(self.version.validator)
+        for source, expected in self.stated.items():
+            algorithm = expected.partition(":")[0]
+            if computed[algorithm] != expected:
+                raise ChecksumMismatchError(
+                    f"the checksum of {self.part.name} is {computed[algorithm]}, but the {source} "
+                    f"says {expected}: check both, the bytes are not kept"
+                )
+            verified.append(algorithm if source == "list" else source.lower())
+        return verified
+
+    async def commit(self) -> None:
+        """Give the file its final name and remember it.
+
+        :raises DiskError: when that cannot be done; the part stays.
+        """
+        await run_in_thread(self._commit)
+
+    def stop(self, reason: Stopped) -> None:
+        """Break off a verification; :meth:`verify` raises ``reason``."""
+        self.safekeeping.stop(reason)
+
+    def discard(self) -> None:
+        """Remove the part: its bytes are wrong."""
+        self.part.discard()
+        self.part.close()
+
+    def close(self) -> None:
+        """Release the part; what is on disk stays."""
+        self.part.close()
+
+    async def _check_size(self) -> int:
+        size = self.version.size
+        if size is None:
+            raise SizeMismatchError(f"the size of {self.part.name} is not known: run again")
+        await run_in_thread(self.part.cut, size)
+        return size
+
+    def _commit(self) -> None:
+        final = self.part.commit(_seconds(self.version.last_modified))
+        self.ledger.record(
+            Completed(
+                name=self.part.name,
+                size=final.st_size,
+                mtime_ns=final.st_mtime_ns,
+                etag=self.version.etag,
+                last_modified=self.version.last_modified,
+                checksum=self.checksum,
+            )
+        )
+
+
+def _seconds(last_modified: str | None) -> float | None:
+    """Seconds since 1970 of an HTTP date; None for none, or for one no file system can hold."""
+    try:
+        seconds = parsedate_to_datetime(last_modified or "").timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return seconds if 0 <= seconds < 2**33 else None

@@ -1,0 +1,62 @@
+"""What to do about a file that already stands under a row's name: decided before anything is asked.
+
+Pure: takes what was found and what is remembered, gives an action.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import Enum, auto
+
+from fetcher.ledger import Completed
+
+
+class Action(Enum):
+    """What to do with a row."""
+
+    FETCH = auto()
+    """Nothing is in the way, or it may be replaced."""
+    KEEP = auto()
+    """It is there, completed by an earlier run: no request at all."""
+    ASK_IF_CHANGED = auto()
+    """It is there, completed by an earlier run: a conditional request."""
+    COMPARE = auto()
+    """Somebody's file: ask the server for its size, and touch nothing."""
+    RENAME = auto()
+    """Fetch under the next free name."""
+
+
+def decide(
+    policy: str,
+    found: os.stat_result | None,
+    remembered: Completed | None,
+    size: int | None = None,
+    checksum: str | None = None,
+) -> Action:
+    """What to do with a row.
+
+    :param policy: ``FETCHER_IF_EXISTS``.
+    :param found: what stands under the name; None for nothing.
+    :param remembered: what an earlier run completed under the name.
+    :param size: bytes, as the row says.
+    :param checksum: ``algorithm:hex``, as the row says.
+    """
+    if found is None or policy == "overwrite":
+        return Action.FETCH
+    if policy == "rename":
+        return Action.RENAME
+    if remembered is None or not remembered.describes(found):
+        return Action.COMPARE
+    if _contradicts(remembered, size, checksum):
+        # It is ours, and the list asks for another content by now.
+        return Action.FETCH
+    return Action.KEEP if policy == "skip" else Action.ASK_IF_CHANGED
+
+
+def _contradicts(remembered: Completed, size: int | None, checksum: str | None) -> bool:
+    if size is not None and size != remembered.size:
+        return True
+    if checksum is None or remembered.checksum is None:
+        return False
+    same_algorithm = checksum.partition(":")[0] == remembered.checksum.partition(":")[0]
+    return same_algorithm and checksum != remembered.checksum

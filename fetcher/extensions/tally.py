@@ -1,0 +1,140 @@
+"""What a run has done so far, and the files it is at: the numbers behind every display."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from fetcher.contract import FileProgress
+from fetcher.extensions.figures import Speed, plain
+from fetcher.items import FileItem
+from fetcher.urls import redact_text
+
+FAILURES_KEPT = 20
+"""Failed files remembered for the summary; the report has all of them."""
+
+
+class Failure(NamedTuple):
+    """A failed file, both texts safe to show."""
+
+    name: str
+    message: str
+
+    @classmethod
+    def of(cls, item: FileItem) -> Failure:
+        """The item's name (or its line in the list) and its error's sentence."""
+        error = item.error or {}
+        line = error.get("line")
+        name = item.name or ("a row" if line is None else f"line {line}")
+        message = str(error.get("message") or error.get("type") or "failed")
+        return cls(plain(name), plain(redact_text(message)))
+
+
+@dataclass
+class Tracked:
+    """A file in flight, and what was seen of it.
+
+    :param last: bytes there at the last look.
+    :param moved: bytes that came while it was looked at; those resumed are not among them.
+    """
+
+    progress: FileProgress
+    last: int = 0
+    moved: int = 0
+    connected: bool = False
+    speed: Speed = field(default_factory=Speed)
+
+    def look(self, now: float) -> None:
+        """Take a sample.
+
+        What was on the disk before the first connection has not been transferred now; and a
+        file begun anew has less than before, which is no transfer either.
+        """
+        progress = self.progress
+        if self.connected:
+            self.moved += max(0, progress.done - self.last)
+        self.connected = self.connected or progress.connections > 0
+        self.last = progress.done
+        self.speed.add(now, self.moved)
+
+
+class Tally:
+    """Counts of the run; memory grows with the files in flight, not with those done.
+
+    :param now: the time (seconds of a monotonic clock) at which the run begins.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.began = now
+        self.now = now
+        self.files: Counter[str] = Counter()
+        self.received = 0
+        self.resumed = 0
+        self.failures: list[Failure] = []
+        self._active: dict[int, Tracked] = {}
+        self._ended: dict[str, int] = {}
+        self._speed = Speed()
+        self._speed.add(now, 0)
+
+    def started(self, progress: FileProgress) -> None:
+        """A file's turn has come."""
+        self._active[id(progress)] = Tracked(progress)
+
+    def ended(self, progress: FileProgress) -> None:
+        """Nothing more of the file will be transferred; its item is yet to come."""
+        tracked = self._active.pop(id(progress), None)
+        if tracked is not None:
+            tracked.look(self.now)
+            self._ended[progress.name] = tracked.moved
+
+    def scraped(self, item: FileItem) -> None:
+        """The item is there: its exact figures replace what was seen."""
+        if item.name in self._ended:
+            del self._ended[item.name]
+        elif item.received and self._ended:
+            # The server gave it another name; the one that waits longest is the likeliest.
+            del self._ended[next(iter(self._ended))]
+        self.files[item.status] += 1
+        self.received += item.received
+        self.resumed += item.resumed
+        if item.status == "failed" and len(self.failures) < FAILURES_KEPT:
+            self.failures.append(Failure.of(item))
+
+    def look(self, now: float) -> None:
+        """Take a sample of every file in flight."""
+        self.now = now
+        for tracked in self._active.values():
+            tracked.look(now)
+        self._speed.add(now, self.moved)
+
+    @property
+    def active(self) -> list[Tracked]:
+        """The files in flight, in the order of their start."""
+        return list(self._active.values())
+
+    @property
+    def moved(self) -> int:
+        """Bytes over the network so far: exact for files done, as seen for the others."""
+        in_flight = sum(tracked.moved for tracked in self._active.values())
+        return self.received + sum(self._ended.values()) + in_flight
+
+    @property
+    def speed(self) -> float:
+        """Bytes a second, smoothed."""
+        return self._speed.value
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the beginning to the last look."""
+        return self.now - self.began
+
+    @property
+    def mean_speed(self) -> float:
+        """Bytes a second over the whole run."""
+        return self.moved / self.elapsed if self.elapsed > 0 else 0.0
+
+    def counts(self) -> str:
+        """``12 done, 3 unchanged, 1 failed``."""
+        done, unchanged, failed = (self.files[status] for status in ("ok", "unchanged", "failed"))
+        return f"{done} done, {unchanged} unchanged, {failed} failed"

@@ -1,0 +1,358 @@
+"""One row of the list, from its turn to what is handed to the pipeline.
+
+Decides about what already stands there, opens the part, runs the transfer, and tells all of it as
+a :class:`FileItem`; no error leaves here but bugs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+from scrapy import Request
+from scrapy.utils.asyncio import run_in_thread
+
+from fetcher.answers import Version, version_of
+from fetcher.checksums import stated_checksums
+from fetcher.config import Config
+from fetcher.contract import META_FETCH, Answer, FileMeta, FileProgress, Send
+from fetcher.digest import file_checksum
+from fetcher.download import Download
+from fetcher.errors import (
+    DiskError,
+    DiskFullError,
+    FetchError,
+    ForeignFileError,
+    NoChecksumError,
+    SizeMismatchError,
+    Stopped,
+    TooLargeError,
+)
+from fetcher.existing import Action, decide
+from fetcher.items import FileItem
+from fetcher.journal import Journal
+from fetcher.ledger import Completed, Ledger
+from fetcher.names import disposition_name, numbered
+from fetcher.part import Part, free_bytes
+from fetcher.probe import Probe
+from fetcher.transfer import Counts, Transfer
+from fetcher.urls import redact
+
+
+class NotModified(Exception):  # noqa: N818 - an outcome, not an error
+    """The server says that the file has not changed (status 304)."""
+
+
+class Renamed(Exception):  # noqa: N818 - an outcome, not an error
+    """The server gives the file a name under which something already stands."""
+
+
+class FileJob:
+    """Fetches one row.
+
+    :param request: the row's request; ``meta["fetch"]`` is its :class:`FileMeta`.
+    :param config: the settings.
+    :param send: asks a server, see :class:`fetcher.transfer.Transfer`.
+    :param ledger: what earlier runs completed in the output folder.
+    :param progress: kept up to date for displays.
+    """
+
+    def __init__(
+        self, request: Request, config: Config, send: Send, ledger: Ledger, progress: FileProgress
+    ) -> None:
+        meta: FileMeta = request.meta[META_FETCH]
+        self._request = request
+        self._meta = meta
+        self._config = config
+        self._send = send
+        self._ledger = ledger
+        self._progress = progress
+        self._out = Path(meta["out"])
+        self._key = hashlib.sha256(request.url.encode()).hexdigest()
+        self._name = meta["name"]
+        if not meta["named"]:
+            self._name = ledger.server_name(self._key) or self._name
+        self._remembered: Completed | None = None
+        self._stated: dict[str, str] = {}
+        self._transfer: Transfer | None = None
+        self._probe: Probe | None = None
+        self._counts = Counts()
+        self._stopped: Stopped | None = None
+
+    async def run(self) -> FileItem:
+        """The file's item: ``unchanged``, ``failed``, or ``ok`` with the download to verify."""
+        began = time.monotonic()
+        try:
+            item = await self._fetch()
+        except FetchError as error:
+            item = self._item("failed")
+            item.error = {
+                "type": type(error).__name__,
+                "message": error.message,
+                "line": self._meta["line"],
+            }
+        item.seconds = round(time.monotonic() - began, 3)
+        return item
+
+    def stop(self, reason: Stopped) -> None:
+        """End it now; the item is a failure of the type ``Stopped``."""
+        self._stopped = reason
+        for running in (self._transfer, self._probe):
+            if running is not None:
+                running.stop(reason)
+
+    def _check_stopped(self) -> None:
+        if self._stopped is not None:
+            raise self._stopped
+
+    # --- before the first byte ------------------------------------------------------------------
+
+    async def _fetch(self) -> FileItem:
+        while True:
+            try:
+                return await self._fetch_as_named()
+            except Renamed:
+                continue
+
+    async def _fetch_as_named(self) -> FileItem:
+        action = await run_in_thread(self._decide)
+        if action is Action.KEEP:
+            return self._unchanged()
+        if action is Action.COMPARE:
+            return await self._compare()
+        if action is Action.RENAME:
+            self._name = await run_in_thread(self._next_free_name)
+        part = await run_in_thread(Part, self._out, self._name)
+        try:
+            return await self._fetch_into(part)
+        except BaseException:
+            await run_in_thread(self._leave, part)
+            raise
+
+    def _leave(self, part: Part) -> None:
+        """Close the part; one without a byte is not worth keeping."""
+        if self._transfer is not None:
+            part = self._transfer.part
+            if not self._transfer.received and part.fd >= 0:
+                part.discard()
+        part.close()
+
+    def _decide(self) -> Action:
+        self._remembered = self._ledger.find(self._name)
+        found = self._standing()
+        meta = self._meta
+        return decide(
+            self._config.if_exists, found, self._remembered, meta["size"], meta["checksum"]
+        )
+
+    def _standing(self) -> os.stat_result | None:
+        try:
+            return (self._out / self._name).lstat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise DiskError(
+                f"{self._out / self._name} cannot be looked at: {error.strerror}"
+            ) from error
+
+    def _next_free_name(self) -> str:
+        number = 1
+        while os.path.lexists(self._out / numbered(self._name, number)):
+            number += 1
+        return numbered(self._name, number)
+
+    # --- the transfer ---------------------------------------------------------------------------
+
+    async def _fetch_into(self, part: Part) -> FileItem:
+        # Another process may have completed the file before its lock was free for this one.
+        action = await run_in_thread(self._decide)
+        if action is Action.KEEP:
+            await run_in_thread(part.discard)
+            part.close()
+            return self._unchanged()
+        condition: dict[str, str] = {}
+        if action is Action.ASK_IF_CHANGED and self._remembered is not None:
+            condition = _condition(self._remembered)
+        transfer = Transfer(
+            self._request, part, self._config, self._send, self._progress, self._on_first, condition
+        )
+        self._transfer = transfer
+        self._counts = transfer.counts
+        journal = part.resumable
+        if journal is not None and not condition and self._may_resume(journal):
+            transfer.resume(journal)
+        else:
+            await run_in_thread(part.reset)
+        self._check_stopped()
+        try:
+            await transfer.run()
+        except NotModified:
+            await run_in_thread(transfer.part.discard)
+            transfer.part.close()
+            return self._unchanged()
+        return self._fetched(transfer)
+
+    def _may_resume(self, journal: Journal) -> bool:
+        """Whether what is there can be told from another version, now or in the end."""
+        listed = self._meta["size"]
+        if listed is not None and journal.version.size != listed:
+            return False
+        return journal.version.validator is not None or self._meta["checksum"] is not None
+
+    def _on_first(self, answer: Answer, version: Version) -> None:
+        """Judge the first answer of a version; see :class:`Transfer`."""
+        if answer.status == 304:
+            raise NotModified
+        size, listed = version.size, self._meta["size"]
+        if size is not None and listed is not None and size != listed:
+            raise SizeMismatchError(
+                f"the list says that {self._name} has {listed} bytes, the server says {size}: "
+                "correct the list"
+            )
+        limit = self._config.max_size
+        if limit and size is not None and size > limit:
+            raise TooLargeError(
+                f"{self._name} has {size} bytes, more than DOWNLOAD_MAXSIZE allows ({limit})"
+            )
+        self._take_server_name(answer)
+        self._check_room(size)
+        self._expect(stated_checksums(answer.status, answer.headers))
+
+    def _server_name(self, answer: Answer) -> str | None:
+        """Another name that the server gives to a row without one; None where there is none."""
+        if self._meta["named"] or self._ledger.server_name(self._key) is not None:
+            return None
+        name = disposition_name(answer.headers.get("content-disposition", ""))
+        if not name or name == self._name:
+            return None
+        return self._ledger.claim_server_name(self._key, name)
+
+    def _take_server_name(self, answer: Answer) -> None:
+        """Go on under the name that the server gives, as long as nothing has been written."""
+        transfer = self._transfer
+        if transfer is None or transfer.received:
+            return
+        name = self._server_name(answer)
+        if name is None:
+            return
+        self._name = self._progress.name = name
+        if self._standing() is not None:
+            raise Renamed
+        part = Part(self._out, name)
+        if part.resumable is not None:
+            part.close()
+            raise Renamed
+        transfer.part.discard()
+        transfer.part.close()
+        transfer.adopt(part)
+
+    def _check_room(self, size: int | None) -> None:
+        if size is None or self._transfer is None:
+            return
+        part = self._transfer.part
+        needed = size - part.allocated()
+        free = free_bytes(part.path.parent)
+        if needed > free:
+            raise DiskFullError(
+                f"{part.path} needs {needed} bytes more, but {part.path.parent} has only {free} "
+                "left: make room and run again"
+            )
+
+    def _expect(self, stated: dict[str, str]) -> None:
+        """Note what to compare with, and have the needed digests computed along the way."""
+        listed = self._meta["checksum"]
+        policy = self._config.checksum
+        self._stated = {} if policy == "off" else {"list": listed} if listed else stated
+        if policy == "require" and not self._stated and self._transfer is not None:
+            raise NoChecksumError(
+                f"neither the list nor the server states a checksum of {self._name}: add one to "
+                "the list, or set FETCHER_CHECKSUM=auto"
+            )
+        if self._transfer is not None:
+            algorithms = {value.partition(":")[0] for value in self._stated.values()}
+            record = {self._config.record_checksum} - {""}
+            self._transfer.safekeeping.compute(algorithms | record)
+            self._transfer.resource.verifiable = bool(self._stated)
+
+    # --- somebody's file ------------------------------------------------------------------------
+
+    async def _compare(self) -> FileItem:
+        """Ask the server for the size; nothing of the file that stands there is touched."""
+        self._probe = Probe(self._request, self._config, self._send)
+        self._check_stopped()
+        size = await self._probe.size()
+        if self._probe.answer is not None:
+            name = self._server_name(self._probe.answer)
+            if name is not None:
+                self._name = name
+                raise Renamed
+        path = self._out / self._name
+        found = self._standing()
+        if found is None:
+            raise Renamed
+        same = path.is_file() and not path.is_symlink() and size == found.st_size
+        verified = ["size"]
+        checksum = self._meta["checksum"]
+        if same and checksum is not None:
+            algorithm = checksum.partition(":")[0]
+            same = await run_in_thread(file_checksum, path, algorithm) == checksum
+            verified.append(algorithm)
+        if not same:
+            raise ForeignFileError(
+                f"another file stands under the name {path}: overwrite or rename it "
+                "(FETCHER_IF_EXISTS=overwrite or rename), or move it away"
+            )
+        item = self._unchanged()
+        item.size, item.verified_by, item.checksum = found.st_size, verified, checksum
+        return item
+
+    # --- items ----------------------------------------------------------------------------------
+
+    def _item(self, status: str) -> FileItem:
+        counts = self._counts
+        url = self._transfer.url if self._transfer is not None else self._request.url
+        item = FileItem(
+            status=status,
+            name=self._name,
+            path=self._name,
+            url=redact(url),
+            size=self._progress.size,
+            received=counts.received,
+            resumed=counts.resumed,
+            connections=counts.connections,
+            retries=counts.retries,
+            restarts=counts.restarts,
+        )
+        item.line = self._meta["line"]
+        return item
+
+    def _unchanged(self) -> FileItem:
+        item = self._item("unchanged")
+        if self._remembered is not None:
+            item.size, item.checksum = self._remembered.size, self._remembered.checksum
+        return item
+
+    def _fetched(self, transfer: Transfer) -> FileItem:
+        version = transfer.resource.version or version_of(Answer(transfer.url, 200), None)
+        item = self._item("ok")
+        item.download = Download(
+            request=self._request,
+            part=transfer.part,
+            version=version,
+            safekeeping=transfer.safekeeping,
+            stated=self._stated,
+            record=self._config.record_checksum,
+            ledger=self._ledger,
+        )
+        return item
+
+
+def _condition(remembered: Completed) -> dict[str, str]:
+    """Headers that ask for the file only if it is not the remembered one (RFC 9110, section 13)."""
+    if remembered.etag:
+        return {"If-None-Match": remembered.etag}
+    if remembered.last_modified:
+        return {"If-Modified-Since": remembered.last_modified}
+    return {}

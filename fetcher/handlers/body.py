@@ -1,0 +1,132 @@
+"""Reads one response's body into a sink, with a stall clock beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import Response as TxResponse
+from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
+from twisted.web.iweb import UNKNOWN_LENGTH
+
+from fetcher.config import Config
+from fetcher.contract import RangeSink
+from fetcher.errors import ConnectionFailedError, StalledError
+from fetcher.stall import StallClock
+
+
+def abort(txresponse: TxResponse) -> None:
+    """Close the response's connection at once, if it is still the response's."""
+    producer = txresponse._transport._producer
+    if producer is not None:
+        producer.abortConnection()
+
+
+class BodyReader(Protocol):
+    """Delivers a body to a sink.
+
+    :param txresponse: the response whose body this will get.
+    :param sink: where the bytes go; None for a short body that nobody wants, which is read so that
+        the connection can be used again.
+    :param config: for the stall timeout and speed.
+
+    :ivar finished: fires when the body has ended as it should or the sink has enough; fails with a
+        :class:`fetcher.errors.FetchError`, or with what the sink raised.
+    """
+
+    SHORT = 64 << 10
+    """Bytes of an unwanted body that are rather read than the connection given up."""
+
+    def __init__(self, txresponse: TxResponse, sink: RangeSink | None, config: Config) -> None:
+        self.finished: Deferred[None] = Deferred()
+        self._txresponse = txresponse
+        self._sink = sink
+        self._config = config
+        self._clock = StallClock(config.stall_timeout, config.stall_speed)
+        self._received = 0
+        self._full = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connectionMade(self) -> None:
+        """The body is about to come."""
+        self._wind()
+
+    def dataReceived(self, data: bytes) -> None:
+        """A block of the body."""
+        if self.finished.called:
+            return
+        self._received += len(data)
+        self._clock.received(len(data))
+        if self._full:
+            self._end_early()
+        elif self._sink is None:
+            self._full = self._received > self.SHORT
+        else:
+            try:
+                self._full = not self._sink.write(data)
+            except Exception:  # noqa: BLE001 - whatever it is, it goes to who waits for the body
+                self._end_early(Failure())
+                return
+            # The rest of an answer that is longer than wanted is not waited for; one that ends
+            # here as well leaves the connection for the next request.
+            if self._full and self._txresponse.length not in (self._received, UNKNOWN_LENGTH):
+                self._end_early()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The body has ended, as it should or not."""
+        if self.finished.called:
+            return
+        if reason.check(ResponseDone) or self._full:
+            self._end()
+        elif reason.check(PotentialDataLoss) and self._ended_cleanly():
+            # Neither a length nor chunks: the end of the connection is the end of the body
+            # (RFC 9112, section 6.3), but only if the connection was closed, not cut.
+            self._end()
+        else:
+            self._end(
+                Failure(ConnectionFailedError(f"the connection broke after {self._received} bytes"))
+            )
+
+    def stop(self) -> None:
+        """End the transfer from this side; the sink knows why."""
+        if not self.finished.called:
+            self._end_early(Failure(ConnectionFailedError("the transfer was stopped")))
+
+    def _ended_cleanly(self) -> bool:
+        connection: Any = self._txresponse
+        return bool(connection.connection.ended_cleanly)
+
+    def _wind(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._clock.interval, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if not self._clock.tick():
+            self._wind()
+            return
+        self._end_early(
+            Failure(
+                StalledError(
+                    f"the connection stalled: under {self._config.stall_speed} bytes a second for "
+                    f"{self._config.stall_timeout:g} s"
+                )
+            )
+        )
+
+    def _end_early(self, failure: Failure | None = None) -> None:
+        self._end(failure)
+        abort(self._txresponse)
+
+    def _end(self, failure: Failure | None = None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if failure is None:
+            self.finished.callback(None)
+        else:
+            self.finished.errback(failure)

@@ -1,0 +1,102 @@
+"""What Twisted, OpenSSL and Scrapy raise, as errors of this project: the one place for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from OpenSSL import SSL
+from scrapy.core.downloader.handlers.http11 import TunnelError
+from service_identity import VerificationError
+from twisted.internet import error as tx
+from twisted.python.failure import Failure
+from twisted.web._newclient import ParseError
+from twisted.web.client import (
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseFailed,
+    ResponseNeverReceived,
+)
+
+from fetcher.errors import (
+    CertificateError,
+    ConnectionFailedError,
+    ConnectTimeoutError,
+    FetchError,
+    ProtocolError,
+)
+from fetcher.urls import redact
+
+_WRAPPERS = (
+    ResponseFailed,
+    ResponseNeverReceived,
+    RequestTransmissionFailed,
+    RequestGenerationFailed,
+)
+
+
+def translated(error: BaseException, url: str) -> BaseException:
+    """The :class:`FetchError` for what went wrong while ``url`` was asked.
+
+    Errors that are of this project already, and what is no error of a server, come back as they
+    are.
+    """
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    for cause in _causes(error):
+        if isinstance(cause, FetchError) or type(cause).__module__.startswith("fetcher."):
+            return _located(cause, url)
+        if isinstance(cause, VerificationError) or _is_untrusted(cause):
+            return CertificateError(
+                f"the certificate of {host} is not trusted: check the address, or add the "
+                "authority's certificate by SSL_CERT_FILE"
+            )
+    for cause in _causes(error):
+        if isinstance(cause, tx.DNSLookupError):
+            return ConnectionFailedError(
+                f"the host {host} was not found: check the address and the network"
+            )
+        if isinstance(cause, tx.ConnectionRefusedError):
+            return ConnectionFailedError(f"{host} refused the connection: is the server running?")
+        if isinstance(cause, tx.TimeoutError):
+            return ConnectTimeoutError(f"{host} did not answer in time: is it reachable?")
+        if isinstance(cause, tx.NoRouteError | tx.ConnectError):
+            return ConnectionFailedError(f"{host} cannot be reached: check the network")
+        if isinstance(cause, TunnelError):
+            return ConnectionFailedError(f"the proxy gave no way to {host}: {cause}")
+        if isinstance(cause, tx.SSLError | SSL.Error):
+            return ConnectionFailedError(f"no TLS connection with {host}: {_reason(cause)}")
+        if isinstance(cause, tx.ConnectionLost):
+            return ConnectionFailedError(f"the connection to {host} broke")
+        if isinstance(cause, ParseError | ValueError | KeyError):
+            return ProtocolError(f"{redact(url)} was answered with something that is not HTTP")
+    if isinstance(error, _WRAPPERS):
+        return ConnectionFailedError(f"the connection to {host} broke")
+    return error
+
+
+def _located(error: BaseException, url: str) -> BaseException:
+    """Name the file in the short errors of a body's reader."""
+    if isinstance(error, ConnectionFailedError) and str(error).startswith("the connection broke"):
+        return ConnectionFailedError(f"{redact(url)}: {error}")
+    return error
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error itself and everything that Twisted has wrapped into it."""
+    yield error
+    for reason in getattr(error, "reasons", None) or ():
+        cause = reason.value if isinstance(reason, Failure) else reason
+        if isinstance(cause, BaseException) and cause is not error:
+            yield from _causes(cause)
+
+
+def _is_untrusted(error: BaseException) -> bool:
+    return isinstance(error, SSL.Error) and "certificate verify failed" in _reason(error)
+
+
+def _reason(error: BaseException) -> str:
+    """The last word of OpenSSL's error queue."""
+    queue = error.args[0] if error.args else ""
+    if isinstance(queue, list) and queue:
+        return str(queue[-1][-1])
+    return str(queue) or type(error).__name__

@@ -1,0 +1,131 @@
+"""http:// and https:// by Twisted, streamed into a range's sink.
+
+Built on Scrapy's :class:`HTTP11DownloadHandler`, whose agents do proxies, CONNECT tunnels and TLS;
+requests without a sink go through it untouched. What is replaced for requests with one: the body
+goes to the sink instead of memory, and a stall clock stands in place of the total timeout.
+
+Private names of Scrapy and Twisted are used here and in :mod:`fetcher.handlers.connection` only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+from urllib.parse import urldefrag
+
+from scrapy import Request
+from scrapy.core.downloader.handlers.http11 import (
+    HTTP11DownloadHandler,
+    _ScrapyAgent,
+    _TunnelingAgent,
+)
+from scrapy.crawler import Crawler
+from scrapy.http import Headers, Response
+from scrapy.utils.defer import maybe_deferred_to_future
+from twisted.internet.defer import Deferred
+from twisted.web.client import Response as TxResponse
+from twisted.web.http_headers import Headers as TxHeaders
+from twisted.web.iweb import UNKNOWN_LENGTH
+
+from fetcher.config import Config
+from fetcher.contract import META_SINK, Answer, RangeSink, plain_headers
+from fetcher.errors import ConnectTimeoutError
+from fetcher.handlers.body import BodyReader, abort
+from fetcher.handlers.connection import ConnectionFactory
+from fetcher.handlers.failures import translated
+from fetcher.urls import redact
+
+
+class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
+    """Scrapy's HTTP/1.1 handler that can also stream into a :class:`fetcher.contract.RangeSink`."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        self._config = Config.from_settings(crawler.settings)
+        self._pool._factory = ConnectionFactory
+
+    async def download_request(self, request: Request) -> Response:
+        """See :class:`scrapy.core.downloader.handlers.DownloadHandlerProtocol`.
+
+        :raises FetchError: for requests with a sink; Scrapy's own exceptions for others.
+        """
+        sink: RangeSink | None = request.meta.get(META_SINK)
+        if sink is None:
+            return await super().download_request(request)
+        url = urldefrag(request.url)[0]
+        try:
+            return await self._stream(request, url, sink)
+        except Exception as error:
+            if sink.stopped is not None:
+                raise sink.stopped from error
+            raise translated(error, url) from error
+
+    async def _stream(self, request: Request, url: str, sink: RangeSink) -> Response:
+        txresponse = await self._send(request, url, sink)
+        headers = plain_headers(dict(txresponse.headers.getAllRawHeaders()))
+        if txresponse.length != UNKNOWN_LENGTH:
+            headers["content-length"] = str(txresponse.length)
+        try:
+            wanted = sink.begin(Answer(url, txresponse.code, headers))
+            await self._read(txresponse, sink if wanted else None, sink.attach)
+        except BaseException:
+            abort(txresponse)
+            raise
+        return Response(
+            url, status=txresponse.code, headers=Headers(txresponse.headers.getAllRawHeaders())
+        )
+
+    async def _send(self, request: Request, url: str, sink: RangeSink) -> TxResponse:
+        timeout = self._config.connect_timeout
+        agent = _ScrapyAgent(
+            contextFactory=self._contextFactory,
+            bindAddress=self._bind_address,
+            pool=self._pool,
+            crawler=self._crawler,
+        )._get_agent(request, timeout)
+        headers = TxHeaders(request.headers)
+        for name, value in sink.request_headers().items():
+            headers.setRawHeaders(name.encode(), [value.encode("latin-1")])
+        if isinstance(agent, _TunnelingAgent):
+            headers.removeHeader(b"Proxy-Authorization")
+        answer = cast(
+            "Deferred[TxResponse]", agent.request(b"GET", url.encode("ascii"), headers, None)
+        )
+        timed_out = asyncio.Event()
+
+        def give_up() -> None:
+            timed_out.set()
+            answer.cancel()
+
+        late = asyncio.get_running_loop().call_later(timeout, give_up)
+        try:
+            sink.attach(answer.cancel)
+            return await maybe_deferred_to_future(answer)
+        except Exception as error:
+            if not timed_out.is_set():
+                raise
+            raise ConnectTimeoutError(
+                f"{redact(url)} gave no answer within {timeout:g} s: the server is down or busy"
+            ) from error
+        finally:
+            late.cancel()
+
+    async def _read(
+        self,
+        txresponse: TxResponse,
+        sink: RangeSink | None,
+        attach: Callable[[Callable[[], None]], None],
+    ) -> None:
+        """Deliver the body to the sink; without one, read a short body and drop a long one."""
+        # Twisted gives a number, or UNKNOWN_LENGTH, a constant.
+        length: Any = txresponse.length
+        if length == 0:
+            return
+        if sink is None and length is not UNKNOWN_LENGTH and length > BodyReader.SHORT:
+            abort(txresponse)
+            return
+        reader = BodyReader(txresponse, sink, self._config)
+        attach(reader.stop)
+        txresponse.deliverBody(reader)
+        await maybe_deferred_to_future(reader.finished)

@@ -1,0 +1,51 @@
+"""The item: what became of one file. Exported as a line of the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fetcher.download import Download
+
+
+@dataclass
+class FileItem:
+    """One file of the list after its turn.
+
+    :param status: ``ok``, ``unchanged`` or ``failed``.
+    :param name: the file's name as the list (or the server) gives it.
+    :param path: where it stands, relative to the output folder.
+    :param url: where it came from, without credentials or the values of query parameters.
+    :param size: bytes; null where unknown.
+    :param received: bytes over the network in this run, counting repeats.
+    :param resumed: bytes that were already there at the start.
+    :param checksum: ``algorithm:hex`` of the file.
+    :param verified_by: what was compared: ``size``, ``etag``, ``last-modified``, ``sha256``, ...
+    :param connections: the most at one time.
+    :param retries: requests that had to be repeated.
+    :param restarts: how often the file was begun anew because the resource had changed.
+    :param seconds: from the file's turn to its end.
+    :param error: null, or ``{"type", "message", "line"}``.
+    """
+
+    status: str
+    name: str
+    path: str | None = None
+    url: str | None = None
+    size: int | None = None
+    received: int = 0
+    resumed: int = 0
+    checksum: str | None = None
+    verified_by: list[str] = field(default_factory=list)
+    connections: int = 0
+    retries: int = 0
+    restarts: int = 0
+    seconds: float = 0.0
+    error: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        # What the pipeline needs to know: the unfinished file, and the row's line in the list. No
+        # dataclass fields, so that no exporter ever sees them.
+        self.download: Download | None = None
+        self.line: int | None = None

@@ -1,0 +1,148 @@
+"""What was completed in an output folder, remembered in ``.fetcher/`` for later runs.
+
+An SQLite file in WAL mode: several processes may use it at a time, and looking up one name among
+millions takes microseconds. Losing it loses no file: what is not remembered is asked for again.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from threading import Lock
+
+from fetcher.errors import DiskError
+from fetcher.names import STATE_FOLDER, numbered
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS completed (
+    name TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    etag TEXT, last_modified TEXT, checksum TEXT
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS named (
+    key TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE
+) WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A file that was verified and got its final name.
+
+    :param size: bytes.
+    :param mtime_ns: modification time, nanoseconds since 1970, as it stands on disk.
+    :param checksum: ``algorithm:hex`` that was computed, None where none was.
+    """
+
+    name: str
+    size: int
+    mtime_ns: int
+    etag: str | None = None
+    last_modified: str | None = None
+    checksum: str | None = None
+
+    def describes(self, found: os.stat_result) -> bool:
+        """Whether the file on disk still is the one that was completed."""
+        return (found.st_size, found.st_mtime_ns) == (self.size, self.mtime_ns)
+
+
+class Ledger:
+    """The memory of one output folder; may be used from several threads.
+
+    :raises DiskError: when it can neither be opened nor be made anew.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._path = out / STATE_FOLDER / "completed.sqlite3"
+        self._lock = Lock()
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                self._db = self._open()
+            except sqlite3.DatabaseError:
+                # A power cut or another program broke it. Its content is a convenience.
+                for suffix in ("", "-wal", "-shm"):
+                    Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+                self._db = self._open()
+        except (OSError, sqlite3.Error) as error:
+            raise DiskError(f"{self._path} cannot be opened: {error}") from error
+
+    def find(self, name: str) -> Completed | None:
+        """What is remembered of a name."""
+        try:
+            with self._lock:
+                row = self._db.execute(
+                    "SELECT name, size, mtime_ns, etag, last_modified, checksum"
+                    " FROM completed WHERE name = ?",
+                    (name,),
+                ).fetchone()
+        except sqlite3.DatabaseError:
+            return None
+        return Completed(*row) if row else None
+
+    def record(self, completed: Completed) -> None:
+        """Remember a file; at once, so that a killed process has not forgotten it."""
+        with self._lock, self._told(), self._db:
+            self._db.execute(
+                "INSERT OR REPLACE INTO completed VALUES (?, ?, ?, ?, ?, ?)", astuple(completed)
+            )
+
+    def server_name(self, key: str) -> str | None:
+        """The name that a server gave to the row with this key."""
+        try:
+            with self._lock:
+                row = self._db.execute("SELECT name FROM named WHERE key = ?", (key,)).fetchone()
+        except sqlite3.DatabaseError:
+            return None
+        return str(row[0]) if row else None
+
+    def claim_server_name(self, key: str, name: str) -> str:
+        """Give the row with this key the name a server states, numbered if another row has it.
+
+        The answer is the same in every run.
+
+        :raises DiskError: when it cannot be remembered.
+        """
+        with self._lock, self._told(), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            number = 0
+            while True:
+                candidate = numbered(name, number)
+                row = self._db.execute(
+                    "SELECT (SELECT key FROM named WHERE name = ?1),"
+                    " (SELECT count(*) FROM completed WHERE name = ?1)",
+                    (candidate,),
+                ).fetchone()
+                if row[0] == key:
+                    return candidate
+                if row == (None, 0):
+                    self._db.execute("INSERT OR REPLACE INTO named VALUES (?, ?)", (key, candidate))
+                    return candidate
+                number += 1
+
+    def close(self) -> None:
+        """Close the file; twice does no harm."""
+        with self._lock, suppress(sqlite3.Error):
+            self._db.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise DiskError(f"{self._path} cannot be written: {error}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=30, check_same_thread=False)
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")
+            db.executescript(_SCHEMA)
+        except BaseException:
+            db.close()
+            raise
+        return db

@@ -1,0 +1,58 @@
+"""Which format a list has, told from its ending and its first line."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from fetcher.errors import InvalidRowError
+from fetcher.lists.text import split_fields
+from fetcher.urls import looks_like_url
+
+_ENDINGS = {
+    ".tsv": "tsv",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".aria2": "aria2",
+    ".meta4": "metalink",
+    ".metalink": "metalink",
+}
+
+
+def list_name(location: str) -> str:
+    """The list's name without its endings: ``sa1b`` for ``inputs/sa1b.tsv.gz``."""
+    return PurePath(_without_gz(location)).stem or "list"
+
+
+def format_of_ending(location: str) -> str | None:
+    """The format, where the ending says it; that of ``.txt`` does not."""
+    return _ENDINGS.get(PurePath(_without_gz(location)).suffix.lower())
+
+
+def format_of_line(location: str, line: str) -> str:
+    """The format that the first line has which is neither blank nor a comment."""
+    ending = PurePath(_without_gz(location)).suffix.lower()
+    if "\t" in line.strip():
+        # Data sets ship "file_name<TAB>cdn_link" as .txt; mirrors of one file are all URLs.
+        fields = (field.strip() for field in line.split("\t"))
+        return "txt" if all(looks_like_url(field) for field in fields if field) else "tsv"
+    if ending == ".txt":
+        return "txt"
+    if line.startswith("{"):
+        return "jsonl"
+    if line.startswith("<"):
+        return "metalink"
+    return "csv" if _is_csv(line) else "txt"
+
+
+def _is_csv(line: str) -> bool:
+    # A comma is as good a character of a URL as any other.
+    if "," not in line or looks_like_url(line.strip()):
+        return False
+    try:
+        return len(split_fields(line, ",")) > 1
+    except InvalidRowError:
+        return False
+
+
+def _without_gz(location: str) -> str:
+    return location[:-3] if location.lower().endswith(".gz") else location

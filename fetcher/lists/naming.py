@@ -1,0 +1,91 @@
+"""Which name each file of a list gets, the same on every run."""
+
+from __future__ import annotations
+
+import sqlite3
+from hashlib import blake2b
+from threading import Lock
+
+from fetcher import names, urls
+from fetcher.errors import DiskError
+from fetcher.lists.rows import Row
+
+_SCHEMA = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+PRAGMA cache_size = -4096;
+CREATE TABLE names (name TEXT PRIMARY KEY, owner BLOB NOT NULL, next INTEGER NOT NULL DEFAULT 1)
+    WITHOUT ROWID;
+CREATE TABLE renamed (owner BLOB PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
+BEGIN;
+"""
+_TAKE = "INSERT OR IGNORE INTO names (name, owner) VALUES (?, ?)"
+
+
+class Naming:
+    """Gives the rows of one list their names, in the list's order.
+
+    What was given is kept in a temporary database of its own, so that a list of a million rows
+    costs no more memory than one of ten. It may be used from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._database.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Throw the database away."""
+        with self._lock:
+            self._database.close()
+
+    def assign(self, row: Row) -> str | None:
+        """The row's final name, or None when the very same row was there before.
+
+        The name is the list's, else the last segment of the URL, else ``index``; a name that was
+        given before gets the first free number.
+        """
+        name = row.name or names.safe_name(urls.last_segment(row.url)) or "index"
+        size = "" if row.size is None else str(row.size)
+        # Names and addresses hold no line feed.
+        owner = "\n".join((name, row.url, size, row.checksum or "", *row.mirrors))
+        given, is_new = self._take(name, owner)
+        return given if is_new else None
+
+    def claim(self, name: str, key: str) -> str:
+        """The name to use for a file whose name became known later, from its server.
+
+        :param key: what tells the file from others; the same key and name give the same answer.
+        """
+        return self._take(name, f"\n{name}\n{key}")[0]
+
+    def _take(self, wanted: str, owner_text: str) -> tuple[str, bool]:
+        """The name that is given, and whether its owner is new."""
+        owner = blake2b(owner_text.encode(), digest_size=16).digest()
+        with self._lock:
+            try:
+                if self._database.execute(_TAKE, (wanted, owner)).rowcount == 1:
+                    return wanted, True
+                return self._take_other(wanted, owner)
+            except sqlite3.OperationalError as error:
+                raise DiskError(
+                    f"the names of the list cannot be kept in the temporary folder: {error};"
+                    " make room there"
+                ) from error
+
+    def _take_other(self, wanted: str, owner: bytes) -> tuple[str, bool]:
+        execute = self._database.execute
+        query = "SELECT owner, next FROM names WHERE name = ?"
+        first_owner, number = execute(query, (wanted,)).fetchone()
+        if first_owner == owner:
+            return wanted, False
+        given = execute("SELECT name FROM renamed WHERE owner = ?", (owner,)).fetchone()
+        if given:
+            return given[0], False
+        name = names.numbered(wanted, number)
+        while execute(_TAKE, (name, owner)).rowcount != 1:
+            number += 1
+            name = names.numbered(wanted, number)
+        execute("UPDATE names SET next = ? WHERE name = ?", (number + 1, wanted))
+        execute("INSERT INTO renamed VALUES (?, ?)", (owner, name))
+        return name, True

@@ -1,0 +1,135 @@
+"""One row of a list: usable, or with the sentence that says why it is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fetcher import checksums, names, urls
+from fetcher.errors import InvalidRowError, InvalidURLError
+
+COLUMNS = {
+    "file_name": "name",
+    "filename": "name",
+    "name": "name",
+    "out": "name",
+    "cdn_link": "url",
+    "url": "url",
+    "link": "url",
+    "size": "size",
+    "checksum": "checksum",
+    "mirrors": "mirrors",
+} | {algorithm: algorithm for algorithm in checksums.ALGORITHMS}
+"""Header names, in lower case, and the columns that they mean."""
+
+MAX_SHOWN = 1000
+"""Characters of a bad row's text that go into its error and into the report."""
+
+# Nearly all rows look like this, and the full checks would find nothing to say about them: they
+# only cost most of the time that reading a long list takes.
+_PLAIN_URL = re.compile(r"https?://[a-z0-9][a-z0-9.-]*/[!$&-;=@-Z_a-z~%]*(?:\?[!$&-;=@-Z_a-z~%]+)?")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{,99}\.(?:tar|t?gz|zip|bin|parquet)(?:\.gz)?")
+_SIZE = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One file to fetch.
+
+    :param line: where it stands in the list; the first line is 1.
+    :param url: checked, without a fragment.
+    :param name: checked, ``/`` between folders; None where the list gives none.
+    :param size: bytes, if the list says.
+    :param checksum: ``algorithm:hex``, if the list says.
+    :param mirrors: further addresses of the same file, checked as ``url`` is.
+    """
+
+    line: int
+    url: str
+    name: str | None
+    size: int | None
+    checksum: str | None
+    mirrors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be used.
+
+    :param line: where it stands in the list; the first line is 1.
+    :param error: why, in one sentence.
+    :param name: as the list has it, for the report only.
+    :param url: as the list has it, redacted, for the report only.
+    """
+
+    line: int
+    error: InvalidRowError
+    name: str | None = None
+    url: str | None = None
+
+
+def make_row(line: int, fields: Mapping[str, str]) -> Row | BadRow:
+    """The row that ``fields`` describe.
+
+    :param fields: texts by column, named as :data:`COLUMNS` has them as values; an empty text is
+        the same as none.
+    """
+    url = fields.get("url", "").strip()
+    name = fields.get("name", "").strip()
+    try:
+        if not _PLAIN_URL.fullmatch(url):
+            url = _check_url(url)
+        if name and not _PLAIN_NAME.fullmatch(name):
+            name = names.check_name(name)
+        if len(fields) <= 2:
+            return Row(line, url, name or None, None, None, ())
+        size, checksum, mirrors = _size(fields), _checksum(fields), _mirrors(fields, url)
+        return Row(line, url, name or None, size, checksum, mirrors)
+    except InvalidRowError as error:
+        return _bad_row(line, error, name, url)
+
+
+def _check_url(url: str) -> str:
+    if not url:
+        raise InvalidURLError("the row has no URL; give one")
+    return urls.check_url(url)
+
+
+def _size(fields: Mapping[str, str]) -> int | None:
+    text = fields.get("size", "").strip()
+    if not text:
+        return None
+    if not _SIZE.fullmatch(text):
+        raise InvalidRowError(f"the size {text!r} is no number of bytes; write digits only")
+    return int(text)
+
+
+def _checksum(fields: Mapping[str, str]) -> str | None:
+    """That of the column ``checksum``, else of the strongest algorithm with a column."""
+    for column in ("checksum", *checksums.ALGORITHMS):
+        text = fields.get(column, "").strip()
+        if not text:
+            continue
+        if column != "checksum" and ":" not in text and "=" not in text:
+            text = f"{column}:{text}"
+        try:
+            return checksums.parse_checksum(text)
+        except ValueError as error:
+            raise InvalidRowError(str(error)) from error
+    return None
+
+
+def _mirrors(fields: Mapping[str, str], url: str) -> tuple[str, ...]:
+    found = dict.fromkeys(urls.check_url(text) for text in fields.get("mirrors", "").split())
+    found.pop(url, None)
+    return tuple(found)
+
+
+def _bad_row(line: int, error: InvalidRowError, name: str, url: str) -> BadRow:
+    message = error.message
+    if len(message) > MAX_SHOWN:
+        # What is too long is the row's own text, in the middle of the sentence.
+        half = MAX_SHOWN // 2
+        error = type(error)(message[:half] + "…" + message[-half:])
+    return BadRow(line, error, name[:MAX_SHOWN] or None, urls.redact(url)[:MAX_SHOWN] or None)

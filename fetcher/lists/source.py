@@ -1,0 +1,113 @@
+"""A list of files to fetch, opened: looked at once, then read row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from types import TracebackType
+from typing import Self
+
+from fetcher.errors import InvalidListError, InvalidRowError
+from fetcher.lists.formats import format_of_ending, format_of_line, list_name
+from fetcher.lists.rows import BadRow, Row
+from fetcher.lists.stream import STDIN, ListStream, label
+from fetcher.lists.text import Line, read_csv, read_lines, read_tsv, read_txt
+from fetcher.urls import looks_like_url, redact
+
+READERS: dict[str, Callable[[Iterable[Line]], Iterator[Row | BadRow]]] = {
+    "tsv": read_tsv,
+    "csv": read_csv,
+    "txt": read_txt,
+}
+
+
+class ListSource:
+    """An open list; iterating reads on, once through, and keeps nothing in memory.
+
+    Iterating raises :class:`InvalidListError` when the list turns out to be damaged further on.
+
+    :param name: what to call the output folder: the list's name without its endings.
+    :param format: a key of :data:`READERS`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        format: str,  # noqa: A002 - the spider argument's name
+        rows: Iterator[Row | BadRow],
+        stream: ListStream,
+    ) -> None:
+        self.name = name
+        self.format = format
+        self._rows = rows
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[Row | BadRow]:
+        return self._rows
+
+    def close(self) -> None:
+        """Close the file; standard input itself stays open.
+
+        A thread that waits for the next row, from a pipe, gets :class:`Stopped`.
+        """
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_list(location: str, format: str | None = None) -> ListSource:  # noqa: A002 - as above
+    """Open a list and look at its first row.
+
+    :param location: a path, or ``-`` for standard input; gzipped or not.
+    :param format: a key of :data:`READERS`; told from the ending and the content where None.
+    :raises InvalidListError: it is missing, a folder, unreadable, no text, without a row, or of an
+        unknown format; one sentence says which.
+    """
+    if looks_like_url(location):
+        raise InvalidListError(
+            f"the list {redact(location)!r} is an address; give a file, or - for standard input"
+        )
+    _check_format(location, format or format_of_ending(location))
+    stream = ListStream(location)
+    try:
+        lines = read_lines(stream)
+        chosen = format or format_of_ending(location)
+        if not chosen:
+            chosen, lines = _look(location, lines)
+            _check_format(location, chosen)
+        rows = READERS[chosen](lines)
+        first = next(rows, None)
+        if first is None:
+            raise InvalidListError(f"{label(location)} has no row; give at least one URL")
+    except BaseException:
+        stream.close()
+        raise
+    name = "stdin" if location == STDIN else list_name(location)
+    return ListSource(name, chosen, chain((first,), rows), stream)
+
+
+def _check_format(location: str, chosen: str | None) -> None:
+    if chosen is not None and chosen not in READERS:
+        known = ", ".join(READERS)
+        raise InvalidListError(
+            f"{label(location)} has the format {chosen!r}, which is not read; use one of {known}"
+        )
+
+
+def _look(location: str, lines: Iterator[Line]) -> tuple[str, Iterator[Line]]:
+    """The format of the first line that is no comment, and the lines from there on."""
+    for number, text in lines:
+        if isinstance(text, InvalidRowError):
+            return "txt", chain(((number, text),), lines)
+        if text.strip() and not text.lstrip().startswith("#"):
+            return format_of_line(location, text), chain(((number, text),), lines)
+    return "txt", lines

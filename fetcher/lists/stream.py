@@ -1,0 +1,156 @@
+"""The bytes of a list, wherever it lies, unzipped."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import os
+import select
+import stat
+import zlib
+
+from fetcher.errors import InvalidListError, Stopped
+
+STDIN = "-"
+HEAD_SIZE = 8192
+"""Bytes at the beginning that tell a text from something else."""
+
+_BUFFER_SIZE = 256 * 1024
+_GZIP_MAGIC = b"\x1f"  # The first of two bytes; no text begins with it.
+
+
+def label(location: str) -> str:
+    """What an error calls the list."""
+    return "standard input" if location == STDIN else f"the list {location!r}"
+
+
+class ListStream(io.BufferedReader):
+    """The list's bytes, unzipped, given out as soon as they are there.
+
+    :param location: a path, or ``-`` for standard input, which stays open after :meth:`close`.
+    :raises InvalidListError: it cannot be opened or is no text; also from a later read, when the
+        disk fails or a gzip file is damaged or cut short.
+    """
+
+    def __init__(self, location: str) -> None:
+        self._file = _File(location)
+        try:
+            raw: io.RawIOBase = self._file
+            if self._file.is_zipped():
+                raw = _Unzipped(self._file, label(location))
+            super().__init__(raw, _BUFFER_SIZE)
+            _check_text(self.peek(HEAD_SIZE)[:HEAD_SIZE], label(location))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file; a thread that waits in a read gets :class:`Stopped`."""
+        self._file.interrupt()
+        super().close()
+
+
+def _check_text(head: bytes, label: str) -> None:
+    """:raises InvalidListError: unless ``head`` is the beginning of a text in UTF-8."""
+    try:
+        # Not final: the head may end within a character.
+        codecs.getincrementaldecoder("utf-8")().decode(head, final=False)
+    except UnicodeDecodeError as error:
+        raise InvalidListError(f"{label} is no text in UTF-8; save it as UTF-8") from error
+    if b"\0" in head:
+        raise InvalidListError(f"{label} is no text but binary; give a list of URLs")
+
+
+class _File(io.RawIOBase):
+    """A file, or descriptor 0 without a buffer that others would miss bytes from."""
+
+    def __init__(self, location: str) -> None:
+        self._label = label(location)
+        self._first = b""
+        try:
+            self._file = io.FileIO(0, closefd=False) if location == STDIN else io.FileIO(location)
+        except FileNotFoundError as error:
+            raise InvalidListError(f"{self._label} does not exist; check the path") from error
+        except IsADirectoryError as error:
+            raise InvalidListError(f"{self._label} is a folder; give a file") from error
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from error
+        # Only what is no plain file can make a reader wait.
+        waits = not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
+        self._wake = os.pipe() if waits else None
+
+    def _unreadable(self, error: Exception) -> InvalidListError:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        return InvalidListError(f"{self._label} cannot be read: {reason}")
+
+    def is_zipped(self) -> bool:
+        """Whether this is a gzip file; what is read to see that is given out again."""
+        self._first = self.read(HEAD_SIZE) or b""
+        return self._first.startswith(_GZIP_MAGIC)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        if self._first:
+            count = min(len(buffer), len(self._first))
+            buffer[:count], self._first = self._first[:count], self._first[count:]
+            return count
+        try:
+            self._wait()
+            # None: somebody made the pipe non-blocking, and another reader was faster.
+            while (received := self._file.readinto(buffer)) is None:
+                self._wait()
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return received
+
+    def _wait(self) -> None:
+        if self._wake is None:
+            return
+        poll = select.poll()
+        poll.register(self._file, select.POLLIN)
+        poll.register(self._wake[0], select.POLLIN)
+        if any(descriptor == self._wake[0] for descriptor, _ in poll.poll()):
+            raise Stopped(f"{self._label} was closed while it was read")
+
+    def interrupt(self) -> None:
+        """End a read that waits in another thread."""
+        if self._wake is not None and not self.closed:
+            os.write(self._wake[1], b"\0")
+
+    def close(self) -> None:
+        if not self.closed and hasattr(self, "_wake"):
+            self._file.close()
+            for descriptor in self._wake or ():
+                os.close(descriptor)
+        super().close()
+
+
+class _Unzipped(io.RawIOBase):
+    """What a gzip file holds."""
+
+    def __init__(self, file: _File, label: str) -> None:
+        self._file = file
+        self._label = label
+        self._gzip = gzip.GzipFile(fileobj=file, mode="rb")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        try:
+            data = self._gzip.read1(len(buffer))
+        except (EOFError, OSError, zlib.error) as error:
+            raise InvalidListError(
+                f"{self._label} is a gzip file that is damaged or cut short; get it anew"
+            ) from error
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._gzip.close()
+            self._file.close()
+        super().close()

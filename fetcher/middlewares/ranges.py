@@ -1,0 +1,119 @@
+"""The range middleware: takes over the requests of files, and answers them when they are there.
+
+Outermost of the downloader middlewares. A file's request (``meta["fetch"]``) never reaches a
+handler; its ranges do, each as a request of its own through ``engine.download_async``, as Scrapy's
+media pipelines do it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Self
+
+from scrapy import Request, signals
+from scrapy.crawler import Crawler
+from scrapy.http import Response
+
+from fetcher.config import Config
+from fetcher.contract import (
+    META_FETCH,
+    META_SINK,
+    FileProgress,
+    file_ended,
+    file_started,
+    stopping,
+)
+from fetcher.errors import Stopped
+from fetcher.file import FileJob
+from fetcher.items import FileItem
+from fetcher.ledger import Ledger
+
+
+class FileResponse(Response):
+    """Answers a file's request: no body, but the file's item.
+
+    :ivar item: what became of the file; None when its turn never came.
+    """
+
+    attributes: tuple[str, ...] = (*Response.attributes, "item")
+
+    def __init__(self, url: str, *args: object, item: FileItem | None = None, **kwargs: object):
+        super().__init__(url, *args, **kwargs)  # type: ignore[arg-type]
+        self.item = item
+
+
+class RangeMiddleware:
+    """Runs a :class:`FileJob` for each file's request, ``FETCHER_MAX_PARALLEL`` at a time."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._crawler = crawler
+        self._config = Config.from_settings(crawler.settings)
+        self._turns = asyncio.Semaphore(self._config.max_parallel)
+        self._jobs: set[FileJob] = set()
+        self._ledgers: dict[str, Ledger] = {}
+        self._stopped: Stopped | None = None
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        """See Scrapy's documentation of components."""
+        middleware = cls(crawler)
+        crawler.signals.connect(middleware.stop, signal=stopping)
+        crawler.signals.connect(middleware.close, signal=signals.engine_stopped)
+        return middleware
+
+    async def process_request(self, request: Request) -> Response | None:
+        """See :meth:`scrapy.downloadermiddlewares.DownloaderMiddleware.process_request`."""
+        if META_FETCH not in request.meta or META_SINK in request.meta:
+            return None
+        item = None
+        async with self._turns:
+            if self._stopped is None:
+                item = await self._fetch(request)
+        if self._stopped is not None:
+            self._give_back(request, item)
+        return FileResponse(request.url, request=request, item=item)
+
+    async def _fetch(self, request: Request) -> FileItem:
+        progress = FileProgress(request.meta[META_FETCH]["name"])
+        send_signal = self._crawler.signals.send_catch_log
+        send_signal(file_started, progress=progress)
+        try:
+            job = FileJob(
+                request,
+                self._config,
+                self._crawler.engine.download_async,
+                self._ledger(request.meta[META_FETCH]["out"]),
+                progress,
+            )
+            self._jobs.add(job)
+            try:
+                return await job.run()
+            finally:
+                self._jobs.discard(job)
+        finally:
+            send_signal(file_ended, progress=progress)
+
+    def _give_back(self, request: Request, item: FileItem | None) -> None:
+        """With a job folder, let the next run go on with a file that this one could not finish."""
+        unfinished = item is None or (item.error or {}).get("type") == Stopped.__name__
+        scheduler = self._crawler.engine.scheduler
+        if unfinished and scheduler is not None and self._crawler.settings["JOBDIR"]:
+            scheduler.enqueue_request(request.replace(dont_filter=True))
+
+    def stop(self) -> None:
+        """End all transfers now; what they have is in their journals."""
+        self._stopped = Stopped("stopped before the file was whole: the same command goes on")
+        for job in tuple(self._jobs):
+            job.stop(self._stopped)
+
+    def close(self) -> None:
+        """Release what is open."""
+        for ledger in self._ledgers.values():
+            ledger.close()
+        self._ledgers.clear()
+
+    def _ledger(self, out: str) -> Ledger:
+        if out not in self._ledgers:
+            self._ledgers[out] = Ledger(Path(out))
+        return self._ledgers[out]

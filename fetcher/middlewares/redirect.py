@@ -1,0 +1,52 @@
+"""Redirects of range requests: credentials stay with the origin they were given for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scrapy import Request
+from scrapy.downloadermiddlewares.redirect import RedirectMiddleware
+from scrapy.http import Response
+
+from fetcher.contract import META_SINK
+from fetcher.errors import RedirectError
+from fetcher.urls import origin, redact, split_credentials
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+class OriginRedirectMiddleware(RedirectMiddleware):
+    """Scrapy's redirects, http and https only, without the row's headers for another origin.
+
+    Scrapy itself takes ``Authorization`` and ``Cookie`` away; the list may have given others, such
+    as a key in a header of its own.
+    """
+
+    def handle_referer(self, request: Request, response: Response) -> None:
+        """No ``Referer``: a list is not a page."""
+        request.headers.pop("Referer", None)
+
+    def process_response(
+        self, request: Request, response: Response, spider: Any = None
+    ) -> Request | Response:
+        """See :class:`RedirectMiddleware`.
+
+        :raises RedirectError: a range's request is sent to something that is neither http nor
+            https, or nowhere.
+        """
+        result = super().process_response(request, response)
+        if META_SINK not in request.meta:
+            return result
+        if isinstance(result, Request):
+            return self._without_credentials(request, result)
+        if response.status in _REDIRECTS:
+            raise RedirectError(
+                f"{redact(request.url)} redirects to no http or https address: check the address"
+            )
+        return result
+
+    def _without_credentials(self, request: Request, redirected: Request) -> Request:
+        if origin(request.url) != origin(redirected.url):
+            redirected.headers.clear()
+        bare, _ = split_credentials(redirected.url)
+        return redirected.replace(url=bare) if bare != redirected.url else redirected

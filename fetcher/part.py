@@ -1,0 +1,229 @@
+"""The unfinished file on disk: ``name.part``, its journal ``name.part.json`` and its lock.
+
+Order of a checkpoint: data synced, then the journal written aside, synced and renamed. So the
+journal never says more than the disk holds. All but :meth:`Part.write` may take long and belong
+in a thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fetcher.errors import DiskError, DiskFullError, ForeignFileError, LockedError
+from fetcher.journal import MAX_BYTES, BadJournalError, Journal, decode
+from fetcher.names import part_name
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Part:
+    """The unfinished file of one final name, opened and locked.
+
+    :param out: the output folder.
+    :param name: the final name, relative to it.
+    :raises LockedError: another process is at this file.
+    :raises DiskError: the folder cannot be made, or the file not be opened.
+    """
+
+    def __init__(self, out: Path, name: str) -> None:
+        self.name = name
+        self.final = out / name
+        self.path = self.final.with_name(part_name(self.final.name))
+        self.journal_path = self.path.with_name(self.path.name + ".json")
+        self.resumable: Journal | None = None
+        self.size: int | None = None
+        """Bytes that the whole file will have, once known; for the error when there is no room."""
+        with self.told("opened"):
+            self.final.parent.mkdir(parents=True, exist_ok=True)
+            _check_inside(out, self.final.parent)
+            self._fd = self._open_locked()
+        try:
+            with self.told("read"):
+                self.resumable = self._read_journal()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def fd(self) -> int:
+        """The open file, for reading it back; -1 once closed."""
+        return self._fd
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Put a block at its offset.
+
+        :raises DiskFullError: there is no room for it.
+        :raises DiskError: it cannot be written for another reason.
+        """
+        try:
+            written = os.pwrite(self._fd, data, offset)
+            while written < len(data):
+                data = data[written:]
+                offset += written
+                written = os.pwrite(self._fd, data, offset)
+        except OSError as error:
+            raise self._translated(error, "written") from error
+
+    def checkpoint(self, journal: Journal) -> None:
+        """Make what the journal says true on disk, then say it.
+
+        :raises DiskError: when either cannot be done; the journal before stays valid.
+        """
+        with self.told("synced"):
+            os.fdatasync(self._fd)
+            self._write_journal(journal.encode())
+
+    def allocated(self) -> int:
+        """Bytes of the disk that the part occupies."""
+        return os.fstat(self._fd).st_blocks * 512
+
+    def reset(self) -> None:
+        """Forget everything that is there: the journal first, then the bytes."""
+        with self.told("emptied"):
+            self._drop_journal()
+            os.ftruncate(self._fd, 0)
+        self.resumable = None
+
+    def cut(self, size: int) -> None:
+        """Give the file exactly this size (drops what a longer, earlier try left)."""
+        with self.told("cut"):
+            if os.fstat(self._fd).st_size != size:
+                os.ftruncate(self._fd, size)
+
+    def commit(self, mtime: float | None) -> os.stat_result:
+        """Give the file its final name: times set, data on disk, one rename, folder on disk.
+
+        :param mtime: the server's modification time in seconds since 1970, None for now.
+        :return: what the final file looks like now.
+        """
+        with self.told("finished"):
+            if self.final.is_dir():
+                raise ForeignFileError(
+                    f"a folder stands where {self.final} belongs: remove or rename it"
+                )
+            if mtime is not None:
+                os.utime(self._fd, (mtime, mtime))
+            os.fsync(self._fd)
+            self.path.rename(self.final)
+            _sync_folder(self.final.parent)
+            self._drop_journal()
+            return os.fstat(self._fd)
+
+    def discard(self) -> None:
+        """Remove part and journal."""
+        with self.told("removed"):
+            self._drop_journal()
+            self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Release the lock; what is on disk stays."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    @property
+    def _aside(self) -> Path:
+        # As long as the journal's own name, which may be as long as the file system allows.
+        return self.journal_path.with_name(self.journal_path.name[:-1] + "~")
+
+    def _drop_journal(self) -> None:
+        self.journal_path.unlink(missing_ok=True)
+        self._aside.unlink(missing_ok=True)
+
+    def _open_locked(self) -> int:
+        while True:
+            fd = os.open(self.path, _OPEN, 0o666)
+            try:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise ForeignFileError(f"{self.path} is no regular file: remove it")
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise LockedError(
+                        f"another process is fetching {self.name} into this folder: "
+                        "wait for it, or stop it"
+                    ) from error
+                # The process that held the lock may have renamed or removed the file meanwhile.
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(fd), self.path.lstat()):
+                        return fd
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+
+    def _read_journal(self) -> Journal | None:
+        try:
+            fd = os.open(self.journal_path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(fd, "rb") as file:
+            text = file.read(MAX_BYTES + 1)
+        try:
+            journal = decode(text)
+        except BadJournalError:
+            return None
+        there = os.fstat(self._fd).st_size
+        if journal.name != self.name or (journal.ranges and journal.ranges[-1][1] > there):
+            return None
+        return journal
+
+    def _write_journal(self, text: bytes) -> None:
+        aside = self._aside
+        aside.unlink(missing_ok=True)
+        fd = os.open(aside, _OPEN | os.O_EXCL, 0o600)
+        try:
+            os.write(fd, text)
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+        aside.rename(self.journal_path)
+
+    @contextmanager
+    def told(self, what: str) -> Iterator[None]:
+        """Turn an ``OSError`` into a :class:`DiskError` that names the file."""
+        try:
+            yield
+        except OSError as error:
+            raise self._translated(error, what) from error
+
+    def _translated(self, error: OSError, what: str) -> DiskError:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        if error.errno not in _FULL:
+            return DiskError(f"{self.path} cannot be {what}: {reason}")
+        need = "more room"
+        if self.size is not None:
+            with suppress(OSError):
+                need = f"{self.size - self.allocated()} more bytes"
+        return DiskFullError(
+            f"{self.path} cannot be {what}: {reason}; it needs {need}: make room and run again"
+        )
+
+
+def _check_inside(out: Path, folder: Path) -> None:
+    """A symbolic link inside the output folder must not lead a name out of it."""
+    if not folder.resolve().is_relative_to(out.resolve()):
+        raise ForeignFileError(f"{folder} leads out of {out} by a link: remove the link")
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Some network file systems cannot sync a folder; the rename itself has happened.
+        with suppress(OSError):
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that may still be written in a folder's file system."""
+    usage = os.statvfs(folder)
+    return usage.f_bavail * usage.f_frsize

@@ -1,0 +1,119 @@
+"""The item pipeline: verifies what was fetched, and gives it its final name."""
+
+from __future__ import annotations
+
+import time
+from typing import Self
+
+from scrapy.crawler import Crawler
+from scrapy.utils.asyncio import run_in_thread
+
+from fetcher.contract import (
+    STAT_FILES,
+    STAT_RECEIVED,
+    STAT_RESTARTS,
+    STAT_RESUMED,
+    STAT_RETRIES,
+    stopping,
+)
+from fetcher.download import Download
+from fetcher.errors import ChecksumMismatchError, FetchError, Stopped
+from fetcher.items import FileItem
+
+
+class CommitPipeline:
+    """Verify, sync, rename; then count. Other items pass untouched."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self._crawler = crawler
+        self._open: set[Download] = set()
+        self._stopped: Stopped | None = None
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        """See Scrapy's documentation of components."""
+        pipeline = cls(crawler)
+        crawler.signals.connect(pipeline.stop, signal=stopping)
+        return pipeline
+
+    async def process_item(self, item: object) -> object:
+        """See Scrapy's documentation of item pipelines."""
+        if isinstance(item, FileItem):
+            if item.download is not None:
+                item = await self._finish(item, item.download)
+            self._count(item)
+        return item
+
+    def stop(self) -> None:
+        """Break off verifications; what is there is in the journals."""
+        self._stopped = Stopped("stopped before the file was verified: the same command goes on")
+        for download in self._open:
+            download.stop(self._stopped)
+
+    async def _finish(self, item: FileItem, download: Download) -> FileItem:
+        try:
+            return await self._commit(item, download)
+        except ChecksumMismatchError:
+            again = await self._fetch_again(item, download)
+            if again.download is None:
+                return again
+            try:
+                return await self._commit(again, again.download)
+            except ChecksumMismatchError as error:
+                await run_in_thread(again.download.discard)
+                return _failed(again, error)
+
+    async def _commit(self, item: FileItem, download: Download) -> FileItem:
+        began = time.monotonic()
+        item.download = None
+        self._open.add(download)
+        try:
+            if self._stopped is not None:
+                download.stop(self._stopped)
+            item.verified_by = await download.verify()
+            await download.commit()
+        except ChecksumMismatchError:
+            item.download = download
+            raise
+        except FetchError as error:
+            item = _failed(item, error)
+        finally:
+            self._open.discard(download)
+            if item.download is None:
+                download.close()
+            item.seconds = round(item.seconds + time.monotonic() - began, 3)
+        item.size, item.checksum = download.version.size, download.checksum
+        return item
+
+    async def _fetch_again(self, item: FileItem, download: Download) -> FileItem:
+        """The bytes are wrong: begin the file anew, once."""
+        await run_in_thread(download.discard)
+        response = await self._crawler.engine.download_async(download.request.copy())
+        again: FileItem | None = getattr(response, "item", None)
+        if again is None:
+            return _failed(item, self._stopped or Stopped("stopped: run again"))
+        again.received += item.received
+        again.retries += item.retries
+        again.restarts += item.restarts + 1
+        again.seconds += item.seconds
+        return again
+
+    def _count(self, item: FileItem) -> None:
+        stats = self._crawler.stats
+        stats.inc_value(STAT_FILES.format(status=item.status))
+        for name, count in (
+            (STAT_RECEIVED, item.received),
+            (STAT_RESUMED, item.resumed),
+            (STAT_RETRIES, item.retries),
+            (STAT_RESTARTS, item.restarts),
+        ):
+            if count:
+                stats.inc_value(name, count)
+
+
+def _failed(item: FileItem, error: FetchError) -> FileItem:
+    item.status = "failed"
+    item.download = None
+    item.verified_by = []
+    item.error = {"type": type(error).__name__, "message": error.message, "line": item.line}
+    return item

@@ -1,0 +1,143 @@
+"""Keeps a growing part safe and hashed, in step with its transfer and off the reactor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from scrapy.utils.asyncio import run_in_thread
+
+from fetcher.digest import Digester
+from fetcher.errors import Stopped
+from fetcher.journal import Journal
+from fetcher.part import Part
+
+CHECKPOINT_SECONDS = 1.0
+CHECKPOINT_BYTES = 32 << 20
+"""A checkpoint comes after this time or this many new bytes, whichever is first."""
+
+HASH_SECONDS = 0.05
+HASH_BYTES = 4 << 20
+"""How often the front is looked at, and how far it must have moved to be worth a thread."""
+
+
+class Safekeeping:
+    """Checkpoints and hashing of one part.
+
+    :param part: the open part.
+    :param journal: what could be said to be there now; None when nothing worth it is.
+    :param front: how far the file is there without a gap.
+    """
+
+    def __init__(
+        self, part: Part, journal: Callable[[], Journal | None], front: Callable[[], int]
+    ) -> None:
+        self._part = part
+        self._journal = journal
+        self._front = front
+        self._unsafe = 0
+        self._wake = asyncio.Event()
+        self._saving = asyncio.Lock()
+        self._hashing = asyncio.Lock()
+        self._digester = Digester(part.fd, ())
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """What is being computed."""
+        return self._digester.algorithms
+
+    def compute(self, algorithms: Iterable[str]) -> None:
+        """What to compute from now on; begins at the file's start."""
+        self._digester = Digester(self._part.fd, algorithms)
+
+    def stop(self, reason: Stopped) -> None:
+        """Break off hashing; :meth:`checksums` raises ``reason``."""
+        self._digester.stop(reason)
+
+    def wrote(self, count: int) -> None:
+        """Note ``count`` new bytes in the part."""
+        self._unsafe += count
+        if self._unsafe >= CHECKPOINT_BYTES:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Work until cancelled.
+
+        :raises DiskError: when a checkpoint cannot be made.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._save())
+                group.create_task(self._follow())
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def checkpoint(self) -> None:
+        """Make what is there safe now.
+
+        :raises DiskError: when that cannot be done.
+        """
+        async with self._saving:
+            self._unsafe = 0
+            journal = self._journal()
+            if journal is not None:
+                await _to_the_end(self._part.checkpoint, journal)
+
+    async def begin_anew(self) -> None:
+        """Empty the part and forget its digest.
+
+        :raises DiskError: when it cannot be emptied.
+        """
+        async with self._saving, self._hashing:
+            self._unsafe = 0
+            self._digester = Digester(self._part.fd, self._digester.algorithms)
+            await _to_the_end(self._part.reset)
+
+    async def checksums(self, size: int) -> dict[str, str]:
+        """Hash what is left up to ``size``; algorithm to ``algorithm:hex``.
+
+        :raises DiskError: when the part cannot be read.
+        """
+        async with self._hashing:
+            await self._advance(size)
+            return self._digester.checksums()
+
+    async def _save(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHECKPOINT_SECONDS):
+                    await self._wake.wait()
+            self._wake.clear()
+            if self._unsafe:
+                await self.checkpoint()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(HASH_SECONDS)
+            async with self._hashing:
+                front = self._front()
+                if front - self._digester.position >= HASH_BYTES:
+                    await self._advance(front)
+
+    async def _advance(self, front: int) -> None:
+        digester = self._digester
+        if digester.algorithms and digester.position < front:
+            await _to_the_end(self._read, digester, front)
+
+    def _read(self, digester: Digester, front: int) -> None:
+        with self._part.told("read back"):
+            digester.follow(front)
+
+
+async def _to_the_end(work: Callable[..., None], *args: object) -> None:
+    """Run ``work`` in a thread; when cancelled, wait for it all the same.
+
+    The file is closed right after, and its number may be another file's then.
+    """
+    running = asyncio.ensure_future(run_in_thread(work, *args))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise

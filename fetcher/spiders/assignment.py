@@ -1,0 +1,83 @@
+"""What a crawl is to do, told from the spider's arguments; checked before anything is started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fetcher.config import Config, Settings
+from fetcher.errors import DiskError, InvalidListError
+from fetcher.lists import BadRow, ListSource, Row, make_row, open_list
+
+ARGUMENTS = ("urls", "url", "out", "format")
+"""The spider's arguments (``-a``); Scrapyd adds ``_job``."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What to fetch, and where to.
+
+    :param rows: given by the argument ``url``.
+    :param source: the list of the argument ``urls``.
+    :param out: the output folder, absolute; it exists.
+    """
+
+    rows: tuple[Row | BadRow, ...]
+    source: ListSource | None
+    out: Path
+
+    def __iter__(self) -> Iterator[Row | BadRow]:
+        yield from self.rows
+        if self.source is not None:
+            yield from self.source
+
+    def close(self) -> None:
+        """Close the list; a thread that waits for its next row is let go."""
+        if self.source is not None:
+            self.source.close()
+
+
+def prepare(arguments: Mapping[str, str], settings: Settings) -> Assignment:
+    """Check arguments and settings, open the list and make the output folder.
+
+    :raises FetchError: one sentence that says which is wrong.
+    """
+    config = Config.from_settings(settings)
+    unknown = [name for name in arguments if name not in ARGUMENTS and not name.startswith("_")]
+    if unknown:
+        raise InvalidListError(
+            f"unknown argument {unknown[0]!r}: the arguments are {', '.join(ARGUMENTS)}"
+        )
+    rows = tuple(make_row(0, {"url": url}) for url in arguments.get("url", "").split())
+    location = arguments.get("urls")
+    if location:
+        source = open_list(location, arguments.get("format"))
+    elif rows:
+        source = None
+    else:
+        raise InvalidListError("nothing to fetch: give a list by -a urls=FILE, or -a url=ADDRESS")
+    base = Path(config.output_dir)
+    out = Path(arguments.get("out") or (base / source.name if source else base)).absolute()
+    try:
+        _make_folder(out)
+    except BaseException:
+        if source is not None:
+            source.close()
+        raise
+    return Assignment(rows, source, out)
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskError(
+            f"the output folder {out} cannot be made: {error.strerror}; choose another by -a out="
+        ) from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise DiskError(
+            f"the output folder {out} cannot be written to: change its mode, or choose another by "
+            "-a out="
+        )

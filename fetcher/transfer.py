@@ -1,0 +1,413 @@
+"""Brings one file into its part, over as many connections as the server allows.
+
+Plans ranges, sends a request for each, has every answer judged before its body, and begins anew
+when the resource turns out to be another version. Knows no protocol: ``send`` takes a request with
+a sink through Scrapy's downloader middlewares to the handler of its scheme.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from scrapy import Request
+from scrapy.exceptions import IgnoreRequest
+from scrapy.http import Response
+
+from fetcher.answers import Body, Version
+from fetcher.backoff import Backoff
+from fetcher.config import Config
+from fetcher.contract import META_SINK, Answer, FileProgress, Send
+from fetcher.errors import (
+    ChangedError,
+    FetchError,
+    ProtocolError,
+    RangesRefusedError,
+    RedirectError,
+    ServerError,
+    StatusError,
+    Stopped,
+    TooLargeError,
+)
+from fetcher.journal import Journal
+from fetcher.part import Part
+from fetcher.ranges import UNKNOWN, Claim, Ranges
+from fetcher.resource import Resource
+from fetcher.safekeeping import Safekeeping
+from fetcher.urls import origin, redact
+from fetcher.writer import RangeWriter
+
+CHUNK = 32 << 20
+"""Largest range of one request while several connections share a file, in bytes. The file then
+grows from its front, so that hashing can follow and little is left to wait for at the end."""
+
+TICK = 0.5
+"""Seconds between two looks at how fast the connections are."""
+
+STEAL_AFTER = 1.0
+"""Seconds: an idle connection takes half of a range that would need longer than this."""
+
+_EXPIRED = (401, 403, 404, 410)
+_KEPT_META = ("proxy", "cookiejar", "bindaddress", "dont_merge_cookies")
+_ADVICE = {
+    401: "it wants a login",
+    403: "access is refused or the link has expired; a fresh link under the same name goes on",
+    404: "there is no such file, check the address",
+    410: "the file is gone",
+    416: "it refuses the range",
+    429: "it wants fewer requests, try again later",
+}
+
+
+@dataclass
+class Counts:
+    """What a transfer tells of itself in the report; see :class:`fetcher.items.FileItem`."""
+
+    received: int = 0
+    resumed: int = 0
+    connections: int = 0
+    retries: int = 0
+    restarts: int = 0
+
+
+class Transfer:
+    """One file's transfer.
+
+    :param request: the file's own request: the list's address and the row's headers.
+    :param part: where the bytes go.
+    :param config: the settings.
+    :param send: asks a server; see the module.
+    :param progress: kept up to date for displays.
+    :param on_first: called with the first answer of each attempt and its version, before any byte
+        is written; may raise to refuse the file.
+    :param condition: headers that make the first request conditional.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        part: Part,
+        config: Config,
+        send: Send,
+        progress: FileProgress,
+        on_first: Callable[[Answer, Version], None],
+        condition: Mapping[str, str] | None = None,
+    ) -> None:
+        self.counts = Counts()
+        self.resource = Resource(condition)
+        self.url = request.url
+        self._request = request
+        self._config = config
+        self._send = send
+        self._progress = progress
+        self._on_first = on_first
+        self._ranges = Ranges()
+        self._cap = config.max_splits
+        self._greeted = False
+        self._proven = False
+        self._workers: set[asyncio.Task[None]] = set()
+        self._writers: set[RangeWriter] = set()
+        self._streaming: set[RangeWriter] = set()
+        self._stopped: Stopped | None = None
+        self._measured = 0.0
+        self.adopt(part)
+
+    # --- what the file's owner calls ------------------------------------------------------------
+
+    def adopt(self, part: Part) -> None:
+        """Write into this part from now on; only before the first byte."""
+        self.part = part
+        self.safekeeping = Safekeeping(part, self._journal, lambda: self._ranges.front)
+
+    @property
+    def received(self) -> int:
+        """Bytes of the file that are in the part."""
+        return self._ranges.received
+
+    def resume(self, journal: Journal) -> None:
+        """Go on from what a journal says is there."""
+        self._ranges = Ranges(journal.version.size, journal.ranges)
+        self.resource.version = journal.version
+        self.part.size = journal.version.size
+        self.counts.resumed = self._ranges.received
+        self._show()
+
+    async def run(self) -> None:
+        """Return when the whole file is in the part.
+
+        :raises FetchError: why it is not; what was fetched is in the journal.
+        """
+        while True:
+            try:
+                return await self._attempt()
+            except ChangedError as error:
+                self.counts.restarts += 1
+                if self.counts.restarts >= self._config.max_tries:
+                    raise ChangedError(
+                        f"{redact(self._request.url)} changed {self.counts.restarts} times while "
+                        f"it was fetched (at last {error}): try again when it is at rest"
+                    ) from error
+                self.resource.changed(error)
+            except RangesRefusedError:
+                if not self.resource.ranged:
+                    raise
+                self.resource.refused()
+            self._ranges = Ranges()
+            self._show()
+            await self.safekeeping.begin_anew()
+
+    def stop(self, reason: Stopped) -> None:
+        """End the transfer now; :meth:`run` raises ``reason``."""
+        self._stopped = self._stopped or reason
+        for writer in tuple(self._writers):
+            writer.stop(reason)
+
+    # --- planning -------------------------------------------------------------------------------
+
+    async def _attempt(self) -> None:
+        """Until the file is whole, or going on makes no sense."""
+        self._greeted = self._proven = False
+        failure: BaseException | None = None
+        keeper = asyncio.ensure_future(self.safekeeping.run())
+        try:
+            self._grow()
+            while self._workers and failure is None:
+                done, _ = await asyncio.wait(
+                    {keeper, *self._workers}, timeout=TICK, return_when=asyncio.FIRST_COMPLETED
+                )
+                self._workers -= done
+                for task in done:
+                    failure = failure or self._fatal(task.exception())
+                failure = self._stopped or failure
+                self._measure()
+                if failure is None:
+                    self._grow()
+        finally:
+            await self._wind_down(keeper)
+        if failure is not None:
+            raise failure
+        if not self._ranges.complete:
+            raise ProtocolError(f"{redact(self._request.url)} did not come whole: run again")
+
+    async def _wind_down(self, keeper: asyncio.Future[None]) -> None:
+        keeper.cancel()
+        for writer in tuple(self._writers):
+            writer.stop(Stopped("the transfer has ended"))
+        await asyncio.wait({keeper, *self._workers})
+        self._workers.clear()
+        if not self._ranges.complete:
+            # An error on the way matters more than one about saving what is there.
+            with suppress(FetchError):
+                await self.safekeeping.checkpoint()
+
+    def _fatal(self, error: BaseException | None) -> BaseException | None:
+        """The error if it ends the attempt; otherwise its range is left to the other connections.
+
+        A server may refuse one connection more and still serve those it has.
+        """
+        lasting = isinstance(error, ServerError) and not isinstance(
+            error, ChangedError | RangesRefusedError | TooLargeError
+        )
+        if lasting and self._workers:
+            self._cap = len(self._workers)
+            return None
+        return error
+
+    def _grow(self) -> None:
+        """Put as many connections to work as make sense now."""
+        limit = self._cap if self._proven and self.resource.splits else 1
+        while len(self._workers) < limit:
+            enough = not self._workers or self._ranges.free >= self._config.min_split_size
+            claim = self._next_claim() if enough else self._steal()
+            if claim is None:
+                return
+            self._workers.add(asyncio.ensure_future(self._work(claim)))
+
+    def _next_claim(self) -> Claim | None:
+        least = self._config.min_split_size
+        if not self.resource.ranged or self._config.max_splits == 1:
+            return self._ranges.claim(UNKNOWN)
+        if self._ranges.size is None:
+            return self._ranges.claim(least)
+        share = self._ranges.free // self._config.max_splits
+        return self._ranges.claim(max(least, min(share, CHUNK)), least) or self._steal()
+
+    def _steal(self) -> Claim | None:
+        """Half of the range that would take longest, if that is worth another request."""
+        slow = [
+            writer
+            for writer in self._streaming
+            if writer.rate is not None
+            and not writer.whole
+            and writer.claim.remaining > writer.rate * STEAL_AFTER
+        ]
+        slow.sort(key=lambda writer: writer.claim.remaining, reverse=True)
+        for writer in slow:
+            claim = self._ranges.steal(writer.claim, self._config.min_split_size)
+            if claim is not None:
+                return claim
+        return None
+
+    def _measure(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._measured >= TICK:
+            for writer in self._streaming:
+                writer.measure(now - self._measured)
+            self._measured = now
+
+    # --- one connection -------------------------------------------------------------------------
+
+    async def _work(self, claim: Claim | None) -> None:
+        while claim is not None:
+            backoff = Backoff(self._config.max_tries, self._config.retry_backoff)
+            writer = RangeWriter(claim, self, backoff)
+            self._writers.add(writer)
+            try:
+                if self._stopped is not None:
+                    raise self._stopped
+                await self._fill(writer)
+            finally:
+                self._writers.discard(writer)
+                self._ranges.release(claim)
+            claim = self._next_claim()
+
+    async def _fill(self, writer: RangeWriter) -> None:
+        claim = writer.claim
+        while claim.remaining:
+            before = claim.position
+            response = await self._ask(writer)
+            if response.status in (200, 206):
+                if writer.whole and self._ranges.size is None:
+                    self._set_size(claim.position)
+                if claim.position > before or not claim.remaining:
+                    continue
+            elif response.status == 416 and not claim.remaining:
+                return
+            elif response.status in _EXPIRED and self.url != self._request.url:
+                # Where a redirect led to has expired: ask the list's address for a new one.
+                self.url = self._request.url
+            else:
+                raise self._refused(response.status)
+            delay = writer.next_try()
+            if delay is None:
+                raise self._refused(response.status)
+            await writer.pause(delay)
+
+    async def _ask(self, writer: RangeWriter) -> Response:
+        same = origin(self.url) == origin(self._request.url)
+        meta = {key: self._request.meta[key] for key in _KEPT_META if key in self._request.meta}
+        request = Request(
+            self.url,
+            headers=self._request.headers if same else None,
+            meta={**meta, META_SINK: writer},
+            dont_filter=True,
+            priority=self._request.priority,
+        )
+        try:
+            return await self._send(request)
+        except IgnoreRequest as error:
+            raise RedirectError(
+                f"{redact(self._request.url)} was redirected too often: check the address"
+            ) from error
+        finally:
+            self._streaming.discard(writer)
+            self._progress.connections = len(self._streaming)
+
+    def _refused(self, status: int) -> StatusError:
+        advice = _ADVICE.get(status, "try again later")
+        url = redact(self._request.url)
+        return StatusError(f"{url} was answered with status {status}: {advice}", status)
+
+    # --- what writers call (writer.Owner) -------------------------------------------------------
+
+    def headers_for(self, writer: RangeWriter) -> Mapping[str, str]:
+        """See ``Owner.headers_for``."""
+        return self.resource.headers(writer.range_header())
+
+    def accept(self, writer: RangeWriter, answer: Answer) -> bool:
+        """See ``Owner.accept``."""
+        if answer.status == 304:
+            self._on_first(answer, Version())
+        if answer.status not in (200, 206, 416):
+            return False
+        received = self._ranges.received
+        body = self.resource.judge(answer, writer.claim.position, received)
+        if not self._greeted:
+            self._greeted = True
+            self._on_first(answer, body.version)
+        if body.whole:
+            self._take_whole(writer, received)
+        if body.version.size is not None and self._ranges.size is None:
+            self._set_size(body.version.size)
+        if self.resource.version is None:
+            self.resource.learn(body.version)
+        if answer.status == 416:
+            return False
+        self._note_streaming(writer, answer, body)
+        if not body.whole and not self._proven:
+            self._proven = True
+            self._grow()
+        return True
+
+    def store(self, claim: Claim, data: bytes | memoryview) -> None:
+        """See ``Owner.store``."""
+        self.part.write(claim.position, data)
+        claim.advance(len(data))
+        self._progress.done += len(data)
+        self.safekeeping.wrote(len(data))
+        limit = self._config.max_size
+        if limit and claim.position > limit:
+            raise TooLargeError(
+                f"{redact(self._request.url)} is larger than DOWNLOAD_MAXSIZE ({limit} bytes)"
+            )
+
+    def count_retry(self) -> None:
+        """See ``Owner.count_retry``."""
+        self.counts.retries += 1
+
+    def count_received(self, count: int) -> None:
+        """See ``Owner.count_received``."""
+        self.counts.received += count
+
+    def _take_whole(self, writer: RangeWriter, received: int) -> None:
+        """The server sends all of it: let the writer begin at the start and go to the end."""
+        claim = writer.claim
+        alone = claim.start == 0 and received == claim.position and len(self._ranges.claims) == 1
+        version = self.resource.version
+        if not alone or (claim.position and not (version and version.validator)):
+            error = RangesRefusedError("the server sends the whole file where a range was asked")
+            self.resource.tolerate(error, received)
+            raise error
+        self._ranges.rewind(claim)
+        self._ranges.extend(claim)
+        self._show()
+
+    def _note_streaming(self, writer: RangeWriter, answer: Answer, body: Body) -> None:
+        self.url = answer.url
+        writer.whole = body.whole
+        self._streaming.add(writer)
+        self._progress.connections = len(self._streaming)
+        self.counts.connections = max(self.counts.connections, len(self._streaming))
+
+    def _set_size(self, size: int) -> None:
+        try:
+            self._ranges.set_size(size)
+        except ValueError as error:
+            raise ChangedError(f"it became shorter, {size} bytes") from error
+        self.part.size = size
+        if self.resource.version is not None:
+            self.resource.version = self.resource.version.with_size(size)
+        self._show()
+
+    def _show(self) -> None:
+        self._progress.size = self._ranges.size
+        self._progress.done = self._ranges.received
+
+    def _journal(self) -> Journal | None:
+        """What can be said now; nothing is worth saying that could not be gone on with."""
+        version = self.resource.version
+        if version is None or version.size is None or not self.resource.ranged:
+            return None
+        return Journal(self.part.name, version, tuple(self._ranges.snapshot()))

@@ -1,0 +1,125 @@
+"""The sink of one range: where a download handler's bytes go (see ``contract.RangeSink``)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Protocol
+
+from fetcher.backoff import Backoff
+from fetcher.contract import Answer
+from fetcher.ranges import UNKNOWN, Claim
+
+
+class Owner(Protocol):
+    """What a writer needs of the transfer it belongs to."""
+
+    def headers_for(self, writer: RangeWriter) -> Mapping[str, str]:
+        """The headers of the writer's next request."""
+
+    def accept(self, writer: RangeWriter, answer: Answer) -> bool:
+        """Judge an answer before its body; see :meth:`RangeSink.begin`."""
+
+    def store(self, claim: Claim, data: bytes | memoryview) -> None:
+        """Write a block at the claim's position and advance it."""
+
+    def count_retry(self) -> None:
+        """A request has to be repeated."""
+
+    def count_received(self, count: int) -> None:
+        """Bytes have come over the network."""
+
+
+class RangeWriter:
+    """Fills one claim; survives the retries and redirects of its request.
+
+    :param claim: the range to fill.
+    :param owner: the file's transfer.
+    :param backoff: how often the range may be tried in vain.
+    """
+
+    def __init__(self, claim: Claim, owner: Owner, backoff: Backoff) -> None:
+        self.claim = claim
+        self.whole = False
+        """The answer is the whole file; set by the owner."""
+        self.rate: float | None = None
+        """Bytes a second lately; None until :meth:`measure` has been called twice."""
+        self._owner = owner
+        self._backoff = backoff
+        self._best = claim.position
+        self._seen: int | None = None
+        self._reason: BaseException | None = None
+        self._stop: Callable[[], None] | None = None
+
+    @property
+    def stopped(self) -> BaseException | None:
+        """Why the transfer was ended from this side, if it was."""
+        return self._reason
+
+    def request_headers(self) -> Mapping[str, str]:
+        """Where to go on, read at the moment of sending."""
+        return self._owner.headers_for(self)
+
+    def range_header(self) -> str:
+        """``Range`` from the position on (RFC 9110, section 14.2)."""
+        last = "" if self.claim.end == UNKNOWN else str(self.claim.end - 1)
+        return f"bytes={self.claim.position}-{last}"
+
+    def attach(self, stop: Callable[[], None]) -> None:
+        """See ``RangeSink.attach``."""
+        if self._reason is not None:
+            raise self._reason
+        self._stop = stop
+
+    def stop(self, reason: BaseException) -> None:
+        """End the transfer now; its request fails with ``reason``."""
+        if self._reason is None:
+            self._reason = reason
+            if self._stop is not None:
+                self._stop()
+
+    def begin(self, answer: Answer) -> bool:
+        """See ``RangeSink.begin``."""
+        return self._owner.accept(self, answer)
+
+    def write(self, data: bytes) -> bool:
+        """See ``RangeSink.write``."""
+        claim = self.claim
+        self._owner.count_received(len(data))
+        room = claim.remaining
+        if len(data) <= room:
+            self._owner.store(claim, data)
+        elif room:
+            self._owner.store(claim, memoryview(data)[:room])
+        return claim.position < claim.end
+
+    def measure(self, seconds: float) -> None:
+        """Bring :attr:`rate` up to date; called again after ``seconds``."""
+        if self._seen is not None:
+            lately = max(0, self.claim.position - self._seen) / seconds
+            self.rate = lately if self.rate is None else (self.rate + lately) / 2
+        self._seen = self.claim.position
+
+    def next_try(self) -> float | None:
+        """One more try has failed: seconds until the next, or None when there is none."""
+        progress = self.claim.position > self._best
+        self._best = max(self._best, self.claim.position)
+        self._backoff = self._backoff.after_failure(progress=progress)
+        if self._backoff.exhausted:
+            return None
+        self._owner.count_retry()
+        return self._backoff.delay()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before the next try.
+
+        :raises BaseException: the reason of :meth:`stop`, at once when that is called.
+        """
+        woken = asyncio.Event()
+        self.attach(woken.set)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await woken.wait()
+        if self._reason is not None:
+            raise self._reason

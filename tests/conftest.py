@@ -1,0 +1,75 @@
+"""Servers and certificates for all tests, and the rule that a test leaves no thread behind."""
+
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.crawl import PROJECT
+from tests.servers.origin import Origin
+
+
+@dataclass(frozen=True)
+class CertificateAuthority:
+    """Issues certificates that only those trust who know its file."""
+
+    authority: trustme.CA
+    pem: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Makes a process trust it, and nothing else."""
+        return {"SSL_CERT_FILE": str(self.pem)}
+
+    def server_context(self, *names: str) -> ssl.SSLContext:
+        """For a server of these names; by default those of the loopback interface."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.authority.issue_cert(*(names or ("127.0.0.1", "localhost"))).configure_cert(context)
+        return context
+
+    def client_context(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.pem))
+
+
+@pytest.fixture(scope="session")
+def certificate_authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
+    authority = trustme.CA()
+    pem = tmp_path_factory.mktemp("authority") / "ca.pem"
+    authority.cert_pem.write_to_path(str(pem))
+    return CertificateAuthority(authority, pem)
+
+
+@pytest.fixture(scope="session")
+def project_dir() -> Path:
+    return PROJECT
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """A test ends what it starts. (Daemon threads are the business of who made them so.)"""
+    before = set(threading.enumerate())
+    yield
+    started = [thread for thread in threading.enumerate() if thread not in before]
+    lasting = [thread for thread in started if not thread.daemon]
+    for thread in lasting:
+        thread.join(5)
+    left = [thread.name for thread in lasting if thread.is_alive()]
+    assert not left, f"threads that the test left running: {left}"
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    """A web server."""
+    with Origin() as server:
+        yield server
+
+
+@pytest.fixture
+def tls_origin(certificate_authority: CertificateAuthority) -> Iterator[Origin]:
+    """A web server whose certificate is good for clients that know `certificate_authority`."""
+    with Origin(certificate_authority.server_context()) as server:
+        yield server
