@@ -105,6 +105,7 @@ class Transfer:
         self._on_first = on_first
         self._ranges = Ranges()
         self._cap = config.max_splits
+        self._expired: set[str] = set()
         self._greeted = False
         self._proven = False
         self._workers: set[asyncio.Task[None]] = set()
@@ -179,7 +180,8 @@ class Transfer:
                 )
                 self._workers -= done
                 for task in done:
-                    failure = failure or self._fatal(task.exception())
+                    error = self._fatal(task.exception())
+                    failure = failure or error
                 failure = self._stopped or failure
                 self._measure()
                 if failure is None:
@@ -195,7 +197,8 @@ class Transfer:
         keeper.cancel()
         for writer in tuple(self._writers):
             writer.stop(Stopped("the transfer has ended"))
-        await asyncio.wait({keeper, *self._workers})
+        # One error has been chosen already; those of the others are only taken notice of.
+        await asyncio.gather(keeper, *self._workers, return_exceptions=True)
         self._workers.clear()
         if not self._ranges.complete:
             # An error on the way matters more than one about saving what is there.
@@ -287,6 +290,7 @@ class Transfer:
                 return
             elif response.status in _EXPIRED and self.url != self._request.url:
                 # Where a redirect led to has expired: ask the list's address for a new one.
+                self._expired.add(response.url)
                 self.url = self._request.url
             else:
                 raise self._refused(response.status)
@@ -385,7 +389,8 @@ class Transfer:
         self._show()
 
     def _note_streaming(self, writer: RangeWriter, answer: Answer, body: Body) -> None:
-        self.url = answer.url
+        if answer.url not in self._expired:
+            self.url = answer.url
         writer.whole = body.whole
         self._streaming.add(writer)
         self._progress.connections = len(self._streaming)

@@ -134,6 +134,12 @@ def test_all_columns(tmp_path: Path) -> None:
     ]
 
 
+def test_size_without_name(tmp_path: Path) -> None:
+    assert rows_of(tmp_path, "x.tsv", "url\tsize\nhttp://h/1\t5\n") == [
+        Row(2, "http://h/1", None, 5, None, ())
+    ]
+
+
 def test_csv_quoting(tmp_path: Path) -> None:
     content = 'name,url\n"a,b.tar", "http://h/1"\n"say ""hi""",http://h/2\n"a,http://h/3\n'
     good, quoted, bad = rows_of(tmp_path, "x.csv", content)
@@ -352,12 +358,8 @@ def test_a_list_without_permission(tmp_path: Path) -> None:
         open_list(str(path))
 
 
-@pytest.mark.parametrize("format_", ["jsonl", "aria2", "metalink", "xlsx", "", "TSV"])
+@pytest.mark.parametrize("format_", ["jsonl", "aria2", "metalink", "xlsx", "TSV"])
 def test_a_format_that_is_not_read(format_: str) -> None:
-    if not format_:
-        with open_list(str(INPUTS / "sa1b.tsv"), format_) as source:
-            assert source.format == "tsv"
-        return
     with pytest.raises(InvalidListError, match="use one of tsv, csv, txt"):
         open_list(str(INPUTS / "sa1b.tsv"), format_)
 

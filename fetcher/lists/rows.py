@@ -82,7 +82,7 @@ def make_row(line: int, fields: Mapping[str, str]) -> Row | BadRow:
             url = _check_url(url)
         if name and not _PLAIN_NAME.fullmatch(name):
             name = names.check_name(name)
-        if len(fields) <= 2:
+        if len(fields) == 1 + ("name" in fields):
             return Row(line, url, name or None, None, None, ())
         size, checksum, mirrors = _size(fields), _checksum(fields), _mirrors(fields, url)
         return Row(line, url, name or None, size, checksum, mirrors)

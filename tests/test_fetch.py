@@ -1,0 +1,447 @@
+"""The main job, end to end: the real program, real servers, bytes compared by hash."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CertificateAuthority
+from tests.crawl import run_crawl, start_crawl, wait_for, write_list
+from tests.servers.content import Content
+from tests.servers.faults import (
+    Close,
+    NoContentLength,
+    Normal,
+    Redirect,
+    Reset,
+    Stall,
+    Status,
+)
+from tests.servers.origin import Origin
+from tests.servers.resource import Gate, Resource
+
+MIB = 1 << 20
+
+
+def checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def names_in(folder: Path) -> set[str]:
+    """What stands in an output folder beside the report and the program's own memory."""
+    return {path.name for path in folder.iterdir()} - {"report.jsonl", ".fetcher"}
+
+
+@pytest.fixture
+def eight(origin: Origin) -> dict[str, Resource]:
+    """Eight files with the troubles of everyday life."""
+    resources = {
+        "plain.bin": Resource(Content(20 * MIB, seed=1)),
+        "noranges.bin": Resource(Content(12 * MIB, seed=2), ranges=False),
+        "reset.bin": Resource(
+            Content(16 * MIB, seed=3), faults=[Reset(after=MIB), Reset(after=MIB), Reset(after=MIB)]
+        ),
+        "busy.bin": Resource(Content(MIB, seed=4), faults=[Status(503), Status(503), Status(503)]),
+        "empty.bin": Resource(Content(0)),
+        "one.bin": Resource(Content(1, seed=5)),
+        "chunked.bin": Resource(Content(3 * MIB, seed=6), chunked=True, ranges=False),
+        "small.bin": Resource(Content(1000, seed=7)),
+    }
+    for name, resource in resources.items():
+        origin.add(f"/{name}", resource)
+    return resources
+
+
+def test_eight_files_come_whole_and_are_not_asked_for_again(
+    origin: Origin, eight: dict[str, Resource], tmp_path: Path
+) -> None:
+    urls = write_list(tmp_path / "list.tsv", [(name, origin.url(f"/{name}")) for name in eight])
+    out = tmp_path / "out"
+
+    first = run_crawl(out, urls=urls)
+
+    assert first.returncode == 0, first.stderr
+    assert names_in(out) == set(eight)
+    for name, resource in eight.items():
+        assert checksum(out / name) == resource.content.sha256, name
+        row = first.by_name[name]
+        assert (row["status"], row["size"], row["error"]) == ("ok", resource.content.size, None)
+        assert row["checksum"] == f"sha256:{resource.content.sha256}"
+        assert origin.requests_for(f"/{name}")[0].method == "GET"
+    assert {record.method for record in origin.requests} == {"GET"}
+
+    asked = len(origin.requests)
+    again = run_crawl(out, urls=urls)
+
+    assert again.returncode == 0, again.stderr
+    assert len(origin.requests) == asked
+    assert {row["status"] for row in again.report} == {"unchanged"}
+    assert len(again.report) == len(eight)
+
+
+def test_another_file_under_the_name_is_left_alone(origin: Origin, tmp_path: Path) -> None:
+    content = Content(5000, seed=1)
+    origin.add("/a.bin", Resource(content))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.bin").write_bytes(b"precious")
+
+    crawl = run_crawl(out, url=origin.url("/a.bin"))
+
+    assert crawl.returncode == 1
+    assert (out / "a.bin").read_bytes() == b"precious"
+    assert names_in(out) == {"a.bin"}
+    error = crawl.report[0]["error"]
+    assert error["type"] == "ForeignFileError"
+    assert "overwrite or rename" in error["message"]
+
+
+def test_somebodys_file_of_the_right_size_is_unchanged(origin: Origin, tmp_path: Path) -> None:
+    content = Content(5000, seed=1)
+    origin.add("/a.bin", Resource(content))
+    out = tmp_path / "out"
+    out.mkdir()
+    content.write_to(out / "a.bin")
+
+    crawl = run_crawl(out, url=origin.url("/a.bin"))
+
+    assert crawl.returncode == 0, crawl.stderr
+    assert crawl.report[0]["status"] == "unchanged"
+    assert origin.sent("/a.bin") <= 1
+
+
+@pytest.mark.parametrize("size", [0, 1, 8 * MIB - 1, 8 * MIB])
+def test_a_file_up_to_8_mib_takes_one_request(origin: Origin, tmp_path: Path, size: int) -> None:
+    content = Content(size, seed=1)
+    origin.add("/a.bin", Resource(content))
+
+    crawl = run_crawl(tmp_path / "out", url=origin.url("/a.bin"))
+
+    assert crawl.returncode == 0, crawl.stderr
+    assert len(origin.requests) == 1
+    assert checksum(tmp_path / "out/a.bin") == content.sha256
+
+
+@pytest.mark.parametrize("size", [12 * MIB, 16 * MIB, 100 * MIB])
+def test_a_larger_file_is_split_and_hardly_a_byte_sent_twice(
+    origin: Origin, tmp_path: Path, size: int
+) -> None:
+    content = Content(size, seed=1)
+    origin.add("/a.bin", Resource(content))
+
+    crawl = run_crawl(tmp_path / "out", url=origin.url("/a.bin"))
+
+    assert crawl.returncode == 0, crawl.stderr
+    assert checksum(tmp_path / "out/a.bin") == content.sha256
+    assert origin.sent("/a.bin") <= 1.1 * size
+    connections = {record.connection for record in origin.requests}
+    assert len(connections) >= (2 if size >= 16 * MIB else 1)
+    assert crawl.report[0]["connections"] >= (2 if size >= 16 * MIB else 1)
+    smallest = min(
+        record.range[1] - record.range[0] + 1  # type: ignore[operator]
+        for record in origin.requests
+        if record.range and record.range[0]
+    )
+    assert smallest >= (8 * MIB if size >= 16 * MIB else 4 * MIB)
+
+
+def test_kill_and_a_fresh_link_go_on_from_the_journal(origin: Origin, tmp_path: Path) -> None:
+    size = 64 * MIB
+    content = Content(size, seed=1)
+    gate = Gate(after=10 * MIB)
+    resource = Resource(content, gate=gate)
+    origin.add("/a.bin", resource)
+    out = tmp_path / "out"
+    first = write_list(tmp_path / "one.tsv", [("a.bin", origin.url("/a.bin") + "?sig=1")])
+    journal = out / "a.bin.part.json"
+    with start_crawl(out, urls=first) as crawl:
+        wait_for(lambda: journal.exists() and b"[[0, " in journal.read_bytes(), timeout=30)
+        gate.wait_until_held(connections=2)
+        time_of_journal = journal.stat().st_mtime_ns
+        wait_for(lambda: journal.stat().st_mtime_ns > time_of_journal or size, timeout=5)
+        crawl.kill()
+    assert not (out / "a.bin").exists()
+    before = origin.sent("/a.bin")
+    asked = len(origin.requests)
+    gate.open()
+
+    second = write_list(tmp_path / "two.tsv", [("a.bin", origin.url("/a.bin") + "?sig=2")])
+    result = run_crawl(out, urls=second)
+
+    assert result.returncode == 0, result.stderr
+    assert checksum(out / "a.bin") == content.sha256
+    assert names_in(out) == {"a.bin"}
+    row = result.report[0]
+    assert row["resumed"] > 0
+    assert row["received"] == size - row["resumed"]
+    assert origin.sent("/a.bin") - before <= size - row["resumed"] + MIB
+    assert all("if-range" in record.headers for record in origin.requests[asked:])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_stops_within_two_seconds_and_the_same_command_goes_on(
+    origin: Origin, tmp_path: Path, number: signal.Signals
+) -> None:
+    content = Content(64 * MIB, seed=1)
+    gate = Gate(after=9 * MIB)
+    origin.add("/a.bin", Resource(content, gate=gate))
+    origin.add("/dead.bin", Resource(Content(MIB), faults=[Status(503)] * 9))
+    out = tmp_path / "out"
+    rows = [("a.bin", origin.url("/a.bin")), ("dead.bin", origin.url("/dead.bin"))]
+    urls = write_list(tmp_path / "list.tsv", rows)
+    with start_crawl(out, urls=urls, settings={"FETCHER_RETRY_BACKOFF": 60}) as crawl:
+        gate.wait_until_held(connections=2)
+        wait_for(lambda: origin.requests_for("/dead.bin"), timeout=10)
+        began = time.monotonic()
+        crawl.send_signal(number)
+        result = crawl.wait(timeout=10)
+        assert time.monotonic() - began < 2
+    assert result.returncode == 1
+    assert {row["error"]["type"] for row in result.report} == {"Stopped"}
+    assert "Traceback" not in result.stderr
+    gate.open()
+    origin.replace("/dead.bin", Content(MIB))
+
+    again = run_crawl(out, urls=urls)
+
+    assert again.returncode == 0, again.stderr
+    assert checksum(out / "a.bin") == content.sha256
+    assert again.by_name["a.bin"]["resumed"] >= 8 * MIB
+
+
+def test_a_replaced_file_is_begun_anew_and_never_mixed(origin: Origin, tmp_path: Path) -> None:
+    old, new = Content(200 * MIB, seed=1), Content(200 * MIB, seed=2)
+    gate = Gate(after=9 * MIB)
+    origin.add("/a.bin", Resource(old, gate=gate))
+    out = tmp_path / "out"
+    with start_crawl(out, url=origin.url("/a.bin")) as crawl:
+        gate.wait_until_held(connections=4)
+        origin.replace("/a.bin", Resource(new))
+        gate.open()
+        result = crawl.wait(timeout=60)
+
+    assert result.returncode == 0, result.stderr
+    assert checksum(out / "a.bin") == new.sha256
+    assert result.report[0]["restarts"] == 1
+
+
+def test_update_asks_once_and_fetches_only_what_changed(origin: Origin, tmp_path: Path) -> None:
+    old, new = Content(MIB, seed=1), Content(MIB, seed=2)
+    origin.add("/a.bin", Resource(old))
+    update = {"FETCHER_IF_EXISTS": "update"}
+    out = tmp_path / "out"
+    statuses = []
+    for content in (old, old, new, new):
+        origin.replace("/a.bin", Resource(content))
+        result = run_crawl(out, url=origin.url("/a.bin"), settings=update)
+        assert checksum(out / "a.bin") == content.sha256
+        statuses.append((result.report[0]["status"], origin.requests[-1].status))
+    assert statuses == [("ok", 206), ("unchanged", 304), ("ok", 206), ("unchanged", 304)]
+    assert len(origin.requests) == 4
+
+
+def test_replaced_between_two_runs(origin: Origin, tmp_path: Path) -> None:
+    old, new = Content(64 * MIB, seed=1), Content(64 * MIB, seed=2)
+    gate = Gate(after=9 * MIB)
+    origin.add("/a.bin", Resource(old, gate=gate))
+    out = tmp_path / "out"
+    with start_crawl(out, url=origin.url("/a.bin")) as crawl:
+        gate.wait_until_held(connections=2)
+        crawl.send_signal(signal.SIGINT)
+        crawl.wait(timeout=10)
+    gate.open()
+    origin.replace("/a.bin", Resource(new))
+
+    result = run_crawl(out, url=origin.url("/a.bin"))
+
+    assert result.returncode == 0, result.stderr
+    assert checksum(out / "a.bin") == new.sha256
+    assert result.report[0]["restarts"] == 1
+
+
+def test_wrong_checksum_is_fetched_once_more_and_then_fails(origin: Origin, tmp_path: Path) -> None:
+    content = Content(MIB, seed=1)
+    origin.add("/a.bin", Resource(content))
+    urls = tmp_path / "list.csv"
+    urls.write_text(f"name,url,sha256\na.bin,{origin.url('/a.bin')},{'0' * 64}\n")
+    out = tmp_path / "out"
+
+    result = run_crawl(out, urls=urls)
+
+    assert result.returncode == 1
+    assert names_in(out) == set()
+    row = result.report[0]
+    assert row["error"]["type"] == "ChecksumMismatchError"
+    assert content.sha256 in row["error"]["message"]
+    assert "0" * 64 in row["error"]["message"]
+    assert row["error"]["line"] == 2
+    assert len(origin.requests) == 2
+
+
+def test_servers_checksum_is_compared(origin: Origin, tmp_path: Path) -> None:
+    content = Content(9 * MIB, seed=1)
+    md5 = content.digest("md5")
+    header = "md5=" + base64.b64encode(bytes.fromhex(md5)).decode()
+    origin.add("/good.bin", Resource(content, headers={"X-Goog-Hash": header}))
+    origin.add("/bad.bin", Resource(Content(9 * MIB, seed=2), headers={"X-Goog-Hash": header}))
+    urls = write_list(
+        tmp_path / "l.tsv", [(n, origin.url(f"/{n}")) for n in ("good.bin", "bad.bin")]
+    )
+
+    result = run_crawl(tmp_path / "out", urls=urls)
+
+    assert "x-goog-hash" in result.by_name["good.bin"]["verified_by"]
+    assert result.by_name["bad.bin"]["error"]["type"] == "ChecksumMismatchError"
+    assert names_in(tmp_path / "out") == {"good.bin"}
+
+
+def test_list_and_server_contradict_each_other_about_the_size(
+    origin: Origin, tmp_path: Path
+) -> None:
+    origin.add("/a.bin", Resource(Content(1000)))
+    urls = tmp_path / "list.csv"
+    urls.write_text(f"name,url,size\na.bin,{origin.url('/a.bin')},999\n")
+
+    result = run_crawl(tmp_path / "out", urls=urls)
+
+    assert result.returncode == 1
+    message = result.report[0]["error"]["message"]
+    assert "999" in message
+    assert "1000" in message
+    assert names_in(tmp_path / "out") == set()
+
+
+def test_names_from_content_disposition_last_over_runs(origin: Origin, tmp_path: Path) -> None:
+    one, two = Content(1000, seed=1), Content(2000, seed=2)
+    disposition = {"Content-Disposition": 'attachment; filename="../../data.bin"'}
+    origin.add("/get?id=1", Resource(one, headers=disposition))
+    origin.add("/get?id=2", Resource(two, headers=disposition))
+    urls = tmp_path / "list.txt"
+    urls.write_text(f"{origin.url('/get?id=1')}\n{origin.url('/get?id=2')}\n")
+    out = tmp_path / "out"
+
+    first = run_crawl(out, urls=urls)
+
+    assert first.returncode == 0, first.stderr
+    assert names_in(out) == {"data.bin", "data.1.bin"}
+    assert {checksum(out / name) for name in names_in(out)} == {one.sha256, two.sha256}
+    asked = len(origin.requests)
+    assert asked == 2
+
+    again = run_crawl(out, urls=urls)
+
+    assert {row["status"] for row in again.report} == {"unchanged"}
+    assert len(origin.requests) == asked
+
+
+def test_redirect_is_followed_once_and_asked_for_anew_when_its_target_expires(
+    origin: Origin, tmp_path: Path
+) -> None:
+    content = Content(200 * MIB, seed=1)
+    origin.add("/old", Resource(content))
+    origin.add("/new", Resource(content))
+    origin.add("/a.bin", Redirect(origin.url("/new")))
+    origin.fail("/a.bin", Redirect(origin.url("/old")))
+    expired = [Status(403)] * 100
+    origin.fail("/old", Normal(), *expired)
+
+    result = run_crawl(tmp_path / "out", url=origin.url("/a.bin"))
+
+    assert result.returncode == 0, result.stderr
+    assert checksum(tmp_path / "out/a.bin") == content.sha256
+    assert len(origin.requests_for("/new")) > len(origin.requests_for("/a.bin"))
+
+
+def test_credentials_stay_with_their_origin_and_out_of_every_text(
+    origin: Origin, tmp_path: Path
+) -> None:
+    origin.add("/a.bin", Redirect(origin.url("/b.bin?sig=S3CRET", host="localhost")))
+    origin.add("/b.bin", Resource(Content(1000)))
+    url = origin.url("/a.bin", userinfo="user:pa%20ss%2Fw") + "?token=T0KEN"
+    out = tmp_path / "out"
+
+    result = run_crawl(out, url=url, args=("-L", "DEBUG"))
+
+    assert result.returncode == 0, result.stderr
+    first, second = origin.requests
+    assert first.headers["authorization"] == "Basic dXNlcjpwYSBzcy93"
+    assert "authorization" not in second.headers
+    written = result.stderr + result.stdout + (out / "report.jsonl").read_text()
+    for secret in ("pa%20ss", "pa ss", "dXNlcjpwYSBzcy93", "S3CRET", "T0KEN"):
+        assert secret not in written
+
+
+def test_tls_is_verified(
+    tls_origin: Origin, certificate_authority: CertificateAuthority, tmp_path: Path
+) -> None:
+    content = Content(20 * MIB, seed=1)
+    tls_origin.add("/a.bin", Resource(content))
+    url = tls_origin.url("/a.bin")
+
+    untrusted = run_crawl(tmp_path / "no", url=url)
+    trusted = run_crawl(tmp_path / "yes", url=url, env=certificate_authority.env)
+
+    assert untrusted.returncode == 1
+    assert untrusted.report[0]["error"]["type"] == "CertificateError"
+    assert names_in(tmp_path / "no") == set()
+    assert trusted.returncode == 0, trusted.stderr
+    assert checksum(tmp_path / "yes/a.bin") == content.sha256
+
+
+def test_second_process_on_the_same_file_says_so(origin: Origin, tmp_path: Path) -> None:
+    gate = Gate(after=1000)
+    content = Content(MIB, seed=1)
+    origin.add("/a.bin", Resource(content, gate=gate))
+    out = tmp_path / "out"
+    with start_crawl(out, url=origin.url("/a.bin")) as crawl:
+        gate.wait_until_held(connections=1)
+        second = run_crawl(out, url=origin.url("/a.bin"))
+        gate.open()
+        first = crawl.wait(timeout=20)
+    assert first.returncode == 0, first.stderr
+    assert second.returncode == 1
+    assert "another process" in second.stderr
+    assert checksum(out / "a.bin") == content.sha256
+
+
+def test_stalled_connection_is_given_up_and_its_range_fetched_again(
+    origin: Origin, tmp_path: Path
+) -> None:
+    content = Content(16 * MIB, seed=1)
+    origin.add("/a.bin", Resource(content, faults=[Stall(after=MIB)]))
+
+    result = run_crawl(
+        tmp_path / "out", url=origin.url("/a.bin"), settings={"FETCHER_STALL_TIMEOUT": 1}
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert checksum(tmp_path / "out/a.bin") == content.sha256
+    assert result.report[0]["retries"] == 1
+
+
+def test_body_that_ends_with_the_connection(origin: Origin, tmp_path: Path) -> None:
+    content = Content(MIB, seed=1)
+    origin.add("/whole.bin", NoContentLength())
+    origin.replace("/whole.bin", Resource(content, ranges=False, faults=[NoContentLength()]))
+    origin.add(
+        "/reset.bin",
+        Resource(
+            content, ranges=False, chunked=True, faults=[Reset(after=1000), Close(after=1000)]
+        ),
+    )
+    urls = write_list(
+        tmp_path / "l.tsv", [(n, origin.url(f"/{n}")) for n in ("whole.bin", "reset.bin")]
+    )
+
+    result = run_crawl(tmp_path / "out", urls=urls)
+
+    assert result.returncode == 0, result.stderr
+    for name in ("whole.bin", "reset.bin"):
+        assert checksum(tmp_path / "out" / name) == content.sha256
+    assert result.by_name["reset.bin"]["retries"] == 2

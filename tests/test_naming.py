@@ -1,0 +1,154 @@
+"""Final names: unique, the same on every run, cheap."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fetcher import names
+from fetcher.lists import Naming, Row
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def naming() -> Iterator[Naming]:
+    made = Naming()
+    yield made
+    made.close()
+
+
+def row(name: str | None, url: str = "http://h/x.tar", size: int | None = None) -> Row:
+    return Row(1, url, name, size, None, ())
+
+
+def assign_all(rows: list[Row]) -> list[str | None]:
+    naming = Naming()
+    try:
+        return [naming.assign(each) for each in rows]
+    finally:
+        naming.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "expected"),
+    [
+        ("b/c.bin", "http://h/x.tar", "b/c.bin"),
+        (None, "http://h/a/x.tar?y=z.zip", "x.tar"),
+        (None, "http://h/a%20b.tar", "a b.tar"),
+        (None, "http://h/..%2F..%2Fetc%2Fpasswd", "passwd"),
+        (None, "http://h/a/%2e%2e", "index"),
+        (None, "http://h/a/", "index"),
+        (None, "http://h", "index"),
+        (None, "http://h/x.part", "x.part_"),
+    ],
+)
+def test_where_the_name_comes_from(
+    naming: Naming, name: str | None, url: str, expected: str
+) -> None:
+    assert naming.assign(row(name, url)) == expected
+
+
+def test_the_later_of_two_rows_with_one_name_gets_a_number() -> None:
+    rows = [
+        row("a/x.tar", "http://h/1"),
+        row("a/x.tar", "http://h/2"),
+        row("a/x.2.tar", "http://h/3"),
+        row("a/x.tar", "http://h/4"),
+        row("a/x.1.tar", "http://h/5"),
+        row("a/x.tar", "http://h/6"),
+        row("x.tar", "http://h/7"),
+    ]
+    assert assign_all(rows) == [
+        "a/x.tar",
+        "a/x.1.tar",
+        "a/x.2.tar",
+        "a/x.3.tar",
+        "a/x.1.1.tar",
+        "a/x.4.tar",
+        "x.tar",
+    ]
+
+
+def test_the_very_same_row_is_fetched_once() -> None:
+    rows = [
+        Row(1, "http://h/x", "x", 5, "md5:1", ("http://i/x",)),
+        Row(2, "http://h/x", "x", 5, "md5:1", ("http://i/x",)),
+        Row(3, "http://h/x", "x", 6, "md5:1", ("http://i/x",)),
+        Row(4, "http://h/x", "x", 5, "md5:2", ("http://i/x",)),
+        Row(5, "http://h/x", "x", 5, "md5:1", ()),
+        Row(6, "http://h/x", None, 5, "md5:1", ()),
+        Row(7, "http://h/x", "x", 6, "md5:1", ("http://i/x",)),
+        Row(8, "http://h/x", "y", 5, "md5:1", ("http://i/x",)),
+    ]
+    assert assign_all(rows) == ["x", None, "x.1", "x.2", "x.3", None, None, "y"]
+
+
+def test_many_rows_with_one_name() -> None:
+    rows = [row("x", f"http://h/{number}") for number in range(20_000)]
+    given = assign_all(rows * 2)
+    assert given[:20_000] == ["x", *(f"x.{number}" for number in range(1, 20_000))]
+    assert set(given[20_000:]) == {None}
+
+
+def test_names_that_are_learned_later(naming: Naming) -> None:
+    assert naming.assign(row("data.tar")) == "data.tar"
+    assert naming.claim("data.tar", "http://h/1") == "data.1.tar"
+    assert naming.claim("data.tar", "http://h/2") == "data.2.tar"
+    assert naming.claim("data.tar", "http://h/1") == "data.1.tar"
+    assert naming.claim("other.tar", "http://h/1") == "other.tar"
+    assert naming.claim("other.tar", "http://h/1") == "other.tar"
+    assert naming.assign(row("other.tar")) == "other.1.tar"
+
+
+def test_several_threads(naming: Naming) -> None:
+    given: list[str] = []
+
+    def claim(thread: int) -> None:
+        given.extend(naming.claim("x", f"{thread}/{number}") for number in range(200))
+
+    threads = [threading.Thread(target=claim, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(given) == sorted(names.numbered("x", number) for number in range(800))
+
+
+# Few names, near each other, and some as long as they may be.
+_names = st.one_of(
+    st.from_regex(r"\A[ab](\.[12]){0,2}(\.tar)?\Z"),
+    st.sampled_from(["x" * 255, "x" * 253, "x" * 251 + ".tar", "d/" + "x" * 255]),
+)
+
+
+@given(st.lists(st.builds(row, _names, st.sampled_from(["http://h/1", "http://h/2"]))))
+def test_names_are_unique_and_the_same_on_every_run(rows: list[Row]) -> None:
+    first = assign_all(rows)
+    assert assign_all(rows) == first
+    given = [name for name in first if name is not None]
+    assert len(given) == len(set(given)) == len(set(rows))
+    for name in given:
+        assert names.check_name(name) == name
+
+
+def test_a_long_list_costs_no_more_memory() -> None:
+    script = (
+        "import resource\n"
+        "from fetcher.lists import Naming, Row\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "naming = Naming()\n"
+        "before = peak()\n"
+        "for number in range(300_000):\n"
+        "    naming.assign(Row(number, f'http://h/{number}', f'{number}.tar', None, None, ()))\n"
+        "print(peak() - before)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=ROOT, check=True
+    )
+    assert int(done.stdout) < 8192
