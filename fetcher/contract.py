@@ -83,7 +83,7 @@ class RangeSink(Protocol):
 
     A handler calls, in this order: :meth:`request_headers` at the moment of sending,
     :meth:`begin` when the answer's head is there, :meth:`write` for each block, and nothing
-    more; it returns, or raises what went wrong.
+    more; it returns, or raises what went wrong. Who repeats requests asks :meth:`next_try`.
     """
 
     def request_headers(self) -> Mapping[str, str]:
@@ -110,6 +110,15 @@ class RangeSink(Protocol):
     @property
     def stopped(self) -> BaseException | None:
         """Why the transfer was ended from this side, if it was."""
+
+    def next_try(self) -> float | None:
+        """One more try has failed: seconds until the next, or None when there is none."""
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before the next try.
+
+        :raises Stopped: or another reason, at once when the transfer is ended meanwhile.
+        """
 
 
 Send = Callable[[Request], Awaitable[Response]]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fetcher.download import Download
+    from fetcher.transfer.download import Download
 
 
 @dataclass

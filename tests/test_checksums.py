@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.checksums import ALGORITHMS, parse_checksum, stated_checksums
+from fetcher.rules.checksums import ALGORITHMS, parse_checksum, stated_checksums
 
 DATA = b"data"
 

@@ -18,7 +18,7 @@ from fetcher.lists import BadRow, Row, make_row, open_list
 from fetcher.lists.rows import MAX_SHOWN
 from fetcher.lists.stream import HEAD_SIZE
 from fetcher.lists.text import MAX_LINE
-from fetcher.urls import check_url
+from fetcher.rules.urls import check_url
 
 ROOT = Path(__file__).parent.parent
 INPUTS = ROOT / "inputs"

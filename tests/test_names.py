@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fetcher.errors import InvalidNameError
-from fetcher.names import (
+from fetcher.rules.names import (
     JOURNAL_SUFFIX,
     MAX_BYTES,
     PART_SUFFIX,

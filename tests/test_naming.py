@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher import names
 from fetcher.lists import Naming, Row
+from fetcher.rules import names
 
 ROOT = Path(__file__).parent.parent
 

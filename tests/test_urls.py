@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fetcher.errors import InvalidURLError
-from fetcher.urls import (
+from fetcher.rules.urls import (
     check_url,
     last_segment,
     looks_like_url,

@@ -11,7 +11,7 @@ from scrapy.http import Response
 from scrapy.logformatter import LogFormatter
 from twisted.python.failure import Failure
 
-from fetcher.urls import redact_text
+from fetcher.rules.urls import redact_text
 
 if TYPE_CHECKING:
     from typing import Self

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from fetcher.contract import FileProgress
 from fetcher.extensions.figures import Speed, plain
 from fetcher.items import FileItem
-from fetcher.urls import redact_text
+from fetcher.rules.urls import redact_text
 
 FAILURES_KEPT = 20
 """Failed files remembered for the summary; the report has all of them."""

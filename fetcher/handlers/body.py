@@ -16,7 +16,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH
 from fetcher.config import Config
 from fetcher.contract import RangeSink
 from fetcher.errors import ConnectionFailedError, StalledError
-from fetcher.stall import StallClock
+from fetcher.rules.stall import StallClock
 
 
 def abort(txresponse: TxResponse) -> None:

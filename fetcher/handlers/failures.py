@@ -25,7 +25,7 @@ from fetcher.errors import (
     FetchError,
     ProtocolError,
 )
-from fetcher.urls import redact
+from fetcher.rules.urls import redact
 
 _WRAPPERS = (
     ResponseFailed,

@@ -34,7 +34,7 @@ from fetcher.errors import ConnectTimeoutError
 from fetcher.handlers.body import BodyReader, abort
 from fetcher.handlers.connection import ConnectionFactory
 from fetcher.handlers.failures import translated
-from fetcher.urls import redact
+from fetcher.rules.urls import redact
 
 
 class RangeHTTPDownloadHandler(HTTP11DownloadHandler):

@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from fetcher.errors import InvalidRowError
 from fetcher.lists.text import split_fields
-from fetcher.urls import looks_like_url
+from fetcher.rules.urls import looks_like_url
 
 _ENDINGS = {
     ".tsv": "tsv",

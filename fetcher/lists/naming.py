@@ -6,9 +6,9 @@ import sqlite3
 from hashlib import blake2b
 from threading import Lock
 
-from fetcher import names, urls
 from fetcher.errors import DiskError
 from fetcher.lists.rows import Row
+from fetcher.rules import names, urls
 
 _SCHEMA = """
 PRAGMA journal_mode = OFF;

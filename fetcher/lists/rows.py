@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fetcher import checksums, names, urls
 from fetcher.errors import InvalidRowError, InvalidURLError
+from fetcher.rules import checksums, names, urls
 
 COLUMNS = {
     "file_name": "name",

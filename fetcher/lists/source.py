@@ -12,7 +12,7 @@ from fetcher.lists.formats import format_of_ending, format_of_line, list_name
 from fetcher.lists.rows import BadRow, Row
 from fetcher.lists.stream import STDIN, ListStream, label
 from fetcher.lists.text import Line, read_csv, read_lines, read_tsv, read_txt
-from fetcher.urls import looks_like_url, redact
+from fetcher.rules.urls import looks_like_url, redact
 
 READERS: dict[str, Callable[[Iterable[Line]], Iterator[Row | BadRow]]] = {
     "tsv": read_tsv,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from fetcher.errors import InvalidRowError
 from fetcher.lists.rows import COLUMNS, BadRow, Row, make_row
-from fetcher.urls import looks_like_url
+from fetcher.rules.urls import looks_like_url
 
 MAX_LINE = 1024 * 1024
 """Bytes of the longest line that is read; a longer one is a bad row."""

@@ -24,10 +24,10 @@ from fetcher.contract import (
     file_started,
     stopping,
 )
+from fetcher.disk.ledger import Ledger
 from fetcher.errors import Stopped
-from fetcher.file import FileJob
 from fetcher.items import FileItem
-from fetcher.ledger import Ledger
+from fetcher.transfer.job import FileJob
 
 
 class FileResponse(Response):

@@ -10,7 +10,7 @@ from scrapy.http import Response
 
 from fetcher.contract import META_SINK
 from fetcher.errors import RedirectError
-from fetcher.urls import origin, redact, split_credentials
+from fetcher.rules.urls import origin, redact, split_credentials
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 

@@ -10,10 +10,9 @@ from scrapy.downloadermiddlewares.retry import RetryMiddleware
 from scrapy.http import Response
 from scrapy.settings import BaseSettings
 
-from fetcher.backoff import retry_after
 from fetcher.config import Config
-from fetcher.contract import META_SINK
-from fetcher.writer import RangeWriter
+from fetcher.contract import META_SINK, RangeSink
+from fetcher.rules.backoff import retry_after
 
 
 class ResumeRetryMiddleware(RetryMiddleware):
@@ -58,7 +57,7 @@ class ResumeRetryMiddleware(RetryMiddleware):
         return await self._again(request, sink, None)
 
     async def _again(
-        self, request: Request, sink: RangeWriter, asked: float | None
+        self, request: Request, sink: RangeSink, asked: float | None
     ) -> Request | None:
         delay = sink.next_try()
         if delay is None:

@@ -16,9 +16,9 @@ from fetcher.contract import (
     STAT_RETRIES,
     stopping,
 )
-from fetcher.download import Download
 from fetcher.errors import ChecksumMismatchError, FetchError, Stopped
 from fetcher.items import FileItem
+from fetcher.transfer.download import Download
 
 
 class CommitPipeline:

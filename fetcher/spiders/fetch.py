@@ -17,9 +17,9 @@ from fetcher.contract import META_FETCH, FileMeta
 from fetcher.errors import FetchError
 from fetcher.items import FileItem
 from fetcher.lists import BadRow, Naming, Row
+from fetcher.rules.urls import redact, split_credentials
 from fetcher.spiders.assignment import Assignment, prepare
 from fetcher.spiders.feed import RowFeed
-from fetcher.urls import redact, split_credentials
 
 _ROWS = "rows"
 """Key of ``spider.state`` (kept in a job folder): rows of the list that were taken up."""

@@ -16,10 +16,10 @@ from scrapy import Request
 from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Response
 
-from fetcher.answers import Body, Version
-from fetcher.backoff import Backoff
 from fetcher.config import Config
 from fetcher.contract import META_SINK, Answer, FileProgress, Send
+from fetcher.disk.journal import Journal
+from fetcher.disk.part import Part
 from fetcher.errors import (
     ChangedError,
     FetchError,
@@ -31,23 +31,17 @@ from fetcher.errors import (
     Stopped,
     TooLargeError,
 )
-from fetcher.journal import Journal
-from fetcher.part import Part
-from fetcher.ranges import UNKNOWN, Claim, Ranges
-from fetcher.resource import Resource
-from fetcher.safekeeping import Safekeeping
-from fetcher.urls import origin, redact
-from fetcher.writer import RangeWriter
-
-CHUNK = 32 << 20
-"""Largest range of one request while several connections share a file, in bytes. The file then
-grows from its front, so that hashing can follow and little is left to wait for at the end."""
+from fetcher.rules.answers import Body, Version
+from fetcher.rules.backoff import Backoff
+from fetcher.rules.ranges import Claim
+from fetcher.rules.resource import Resource
+from fetcher.rules.urls import origin, redact
+from fetcher.transfer.plan import Plan
+from fetcher.transfer.safekeeping import Safekeeping
+from fetcher.transfer.writer import RangeWriter
 
 TICK = 0.5
 """Seconds between two looks at how fast the connections are."""
-
-STEAL_AFTER = 1.0
-"""Seconds: an idle connection takes half of a range that would need longer than this."""
 
 _EXPIRED = (401, 403, 404, 410)
 _KEPT_META = ("proxy", "cookiejar", "bindaddress", "dont_merge_cookies")
@@ -103,14 +97,11 @@ class Transfer:
         self._send = send
         self._progress = progress
         self._on_first = on_first
-        self._ranges = Ranges()
-        self._cap = config.max_splits
+        self._plan = Plan(config, self.resource)
         self._expired: set[str] = set()
         self._greeted = False
-        self._proven = False
         self._workers: set[asyncio.Task[None]] = set()
         self._writers: set[RangeWriter] = set()
-        self._streaming: set[RangeWriter] = set()
         self._stopped: Stopped | None = None
         self._measured = 0.0
         self.adopt(part)
@@ -120,19 +111,19 @@ class Transfer:
     def adopt(self, part: Part) -> None:
         """Write into this part from now on; only before the first byte."""
         self.part = part
-        self.safekeeping = Safekeeping(part, self._journal, lambda: self._ranges.front)
+        self.safekeeping = Safekeeping(part, self._journal, lambda: self._plan.ranges.front)
 
     @property
     def received(self) -> int:
         """Bytes of the file that are in the part."""
-        return self._ranges.received
+        return self._plan.ranges.received
 
     def resume(self, journal: Journal) -> None:
         """Go on from what a journal says is there."""
-        self._ranges = Ranges(journal.version.size, journal.ranges)
         self.resource.version = journal.version
+        self._plan = Plan(self._config, self.resource, journal.ranges)
         self.part.size = journal.version.size
-        self.counts.resumed = self._ranges.received
+        self.counts.resumed = self._plan.ranges.received
         self._show()
 
     async def run(self) -> None:
@@ -155,7 +146,7 @@ class Transfer:
                 if not self.resource.ranged:
                     raise
                 self.resource.refused()
-            self._ranges = Ranges()
+            self._plan = Plan(self._config, self.resource)
             self._show()
             await self.safekeeping.begin_anew()
 
@@ -169,7 +160,7 @@ class Transfer:
 
     async def _attempt(self) -> None:
         """Until the file is whole, or going on makes no sense."""
-        self._greeted = self._proven = False
+        self._greeted = False
         failure: BaseException | None = None
         keeper = asyncio.ensure_future(self.safekeeping.run())
         try:
@@ -190,7 +181,7 @@ class Transfer:
             await self._wind_down(keeper)
         if failure is not None:
             raise failure
-        if not self._ranges.complete:
+        if not self._plan.ranges.complete:
             raise ProtocolError(f"{redact(self._request.url)} did not come whole: run again")
 
     async def _wind_down(self, keeper: asyncio.Future[None]) -> None:
@@ -200,7 +191,7 @@ class Transfer:
         # One error has been chosen already; those of the others are only taken notice of.
         await asyncio.gather(keeper, *self._workers, return_exceptions=True)
         self._workers.clear()
-        if not self._ranges.complete:
+        if not self._plan.ranges.complete:
             # An error on the way matters more than one about saving what is there.
             with suppress(FetchError):
                 await self.safekeeping.checkpoint()
@@ -214,50 +205,22 @@ class Transfer:
             error, ChangedError | RangesRefusedError | TooLargeError
         )
         if lasting and self._workers:
-            self._cap = len(self._workers)
+            self._plan.lower(len(self._workers))
             return None
         return error
 
     def _grow(self) -> None:
         """Put as many connections to work as make sense now."""
-        limit = self._cap if self._proven and self.resource.splits else 1
-        while len(self._workers) < limit:
-            enough = not self._workers or self._ranges.free >= self._config.min_split_size
-            claim = self._next_claim() if enough else self._steal()
+        while len(self._workers) < self._plan.connections:
+            claim = self._plan.claim(alone=not self._workers)
             if claim is None:
                 return
             self._workers.add(asyncio.ensure_future(self._work(claim)))
 
-    def _next_claim(self) -> Claim | None:
-        least = self._config.min_split_size
-        if not self.resource.ranged or self._config.max_splits == 1:
-            return self._ranges.claim(UNKNOWN)
-        if self._ranges.size is None:
-            return self._ranges.claim(least)
-        share = self._ranges.free // self._config.max_splits
-        return self._ranges.claim(max(least, min(share, CHUNK)), least) or self._steal()
-
-    def _steal(self) -> Claim | None:
-        """Half of the range that would take longest, if that is worth another request."""
-        slow = [
-            writer
-            for writer in self._streaming
-            if writer.rate is not None
-            and not writer.whole
-            and writer.claim.remaining > writer.rate * STEAL_AFTER
-        ]
-        slow.sort(key=lambda writer: writer.claim.remaining, reverse=True)
-        for writer in slow:
-            claim = self._ranges.steal(writer.claim, self._config.min_split_size)
-            if claim is not None:
-                return claim
-        return None
-
     def _measure(self) -> None:
         now = asyncio.get_running_loop().time()
         if now - self._measured >= TICK:
-            for writer in self._streaming:
-                writer.measure(now - self._measured)
+            self._plan.measure(now - self._measured)
             self._measured = now
 
     # --- one connection -------------------------------------------------------------------------
@@ -273,8 +236,8 @@ class Transfer:
                 await self._fill(writer)
             finally:
                 self._writers.discard(writer)
-                self._ranges.release(claim)
-            claim = self._next_claim()
+                self._plan.ranges.release(claim)
+            claim = self._plan.next_claim()
 
     async def _fill(self, writer: RangeWriter) -> None:
         claim = writer.claim
@@ -282,7 +245,7 @@ class Transfer:
             before = claim.position
             response = await self._ask(writer)
             if response.status in (200, 206):
-                if writer.whole and self._ranges.size is None:
+                if writer.whole and self._plan.ranges.size is None:
                     self._set_size(claim.position)
                 if claim.position > before or not claim.remaining:
                     continue
@@ -316,8 +279,8 @@ class Transfer:
                 f"{redact(self._request.url)} was redirected too often: check the address"
             ) from error
         finally:
-            self._streaming.discard(writer)
-            self._progress.connections = len(self._streaming)
+            self._plan.streaming.discard(writer)
+            self._progress.connections = len(self._plan.streaming)
 
     def _refused(self, status: int) -> StatusError:
         advice = _ADVICE.get(status, "try again later")
@@ -336,22 +299,22 @@ class Transfer:
             self._on_first(answer, Version())
         if answer.status not in (200, 206, 416):
             return False
-        received = self._ranges.received
-        body = self.resource.judge(answer, writer.claim.position, received)
+        body = self.resource.judge(answer, writer.claim.position, self._plan.ranges.received)
         if not self._greeted:
             self._greeted = True
             self._on_first(answer, body.version)
         if body.whole:
-            self._take_whole(writer, received)
-        if body.version.size is not None and self._ranges.size is None:
+            self._plan.take_whole(writer)
+            self._show()
+        if body.version.size is not None and self._plan.ranges.size is None:
             self._set_size(body.version.size)
         if self.resource.version is None:
             self.resource.learn(body.version)
         if answer.status == 416:
             return False
         self._note_streaming(writer, answer, body)
-        if not body.whole and not self._proven:
-            self._proven = True
+        if not body.whole and not self._plan.proven:
+            self._plan.proven = True
             self._grow()
         return True
 
@@ -375,30 +338,17 @@ class Transfer:
         """See ``Owner.count_received``."""
         self.counts.received += count
 
-    def _take_whole(self, writer: RangeWriter, received: int) -> None:
-        """The server sends all of it: let the writer begin at the start and go to the end."""
-        claim = writer.claim
-        alone = claim.start == 0 and received == claim.position and len(self._ranges.claims) == 1
-        version = self.resource.version
-        if not alone or (claim.position and not (version and version.validator)):
-            error = RangesRefusedError("the server sends the whole file where a range was asked")
-            self.resource.tolerate(error, received)
-            raise error
-        self._ranges.rewind(claim)
-        self._ranges.extend(claim)
-        self._show()
-
     def _note_streaming(self, writer: RangeWriter, answer: Answer, body: Body) -> None:
         if answer.url not in self._expired:
             self.url = answer.url
         writer.whole = body.whole
-        self._streaming.add(writer)
-        self._progress.connections = len(self._streaming)
-        self.counts.connections = max(self.counts.connections, len(self._streaming))
+        self._plan.streaming.add(writer)
+        self._progress.connections = len(self._plan.streaming)
+        self.counts.connections = max(self.counts.connections, len(self._plan.streaming))
 
     def _set_size(self, size: int) -> None:
         try:
-            self._ranges.set_size(size)
+            self._plan.ranges.set_size(size)
         except ValueError as error:
             raise ChangedError(f"it became shorter, {size} bytes") from error
         self.part.size = size
@@ -407,12 +357,12 @@ class Transfer:
         self._show()
 
     def _show(self) -> None:
-        self._progress.size = self._ranges.size
-        self._progress.done = self._ranges.received
+        self._progress.size = self._plan.ranges.size
+        self._progress.done = self._plan.ranges.received
 
     def _journal(self) -> Journal | None:
         """What can be said now; nothing is worth saying that could not be gone on with."""
         version = self.resource.version
         if version is None or version.size is None or not self.resource.ranged:
             return None
-        return Journal(self.part.name, version, tuple(self._ranges.snapshot()))
+        return Journal(self.part.name, version, tuple(self._plan.ranges.snapshot()))

@@ -8,10 +8,10 @@ from contextlib import suppress
 
 from scrapy.utils.asyncio import run_in_thread
 
-from fetcher.digest import Digester
+from fetcher.disk.digest import Digester
+from fetcher.disk.journal import Journal
+from fetcher.disk.part import Part
 from fetcher.errors import Stopped
-from fetcher.journal import Journal
-from fetcher.part import Part
 
 CHECKPOINT_SECONDS = 1.0
 CHECKPOINT_BYTES = 32 << 20

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from fetcher.disk.journal import MAX_BYTES, BadJournalError, Journal, decode
 from fetcher.errors import DiskError, DiskFullError, ForeignFileError, LockedError
-from fetcher.journal import MAX_BYTES, BadJournalError, Journal, decode
-from fetcher.names import part_name
+from fetcher.rules.names import part_name
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC

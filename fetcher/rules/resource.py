@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from fetcher.answers import Body, Version, judge, unsatisfied_size, version_of
 from fetcher.contract import Answer
 from fetcher.errors import ChangedError, RangesRefusedError
+from fetcher.rules.answers import Body, Version, judge, unsatisfied_size, version_of
 
 PATIENCE = 2
 """How often one odd answer is retried before what is already there is given up for it."""

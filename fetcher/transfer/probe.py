@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 from scrapy import Request
 
-from fetcher.answers import judge, unsatisfied_size
-from fetcher.backoff import Backoff
 from fetcher.config import Config
 from fetcher.contract import META_SINK, Answer, Send
 from fetcher.errors import StatusError, Stopped
-from fetcher.ranges import Claim
-from fetcher.urls import redact
-from fetcher.writer import RangeWriter
+from fetcher.rules.answers import judge, unsatisfied_size
+from fetcher.rules.backoff import Backoff
+from fetcher.rules.ranges import Claim
+from fetcher.rules.urls import redact
+from fetcher.transfer.writer import RangeWriter
 
 
 class Probe:

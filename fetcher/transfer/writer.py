@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
-from fetcher.backoff import Backoff
 from fetcher.contract import Answer
-from fetcher.ranges import UNKNOWN, Claim
+from fetcher.rules.backoff import Backoff
+from fetcher.rules.ranges import UNKNOWN, Claim
 
 
 class Owner(Protocol):
@@ -54,7 +54,7 @@ class RangeWriter:
 
     @property
     def stopped(self) -> BaseException | None:
-        """Why the transfer was ended from this side, if it was."""
+        """See ``RangeSink.stopped``."""
         return self._reason
 
     def request_headers(self) -> Mapping[str, str]:
@@ -102,7 +102,7 @@ class RangeWriter:
         self._seen = self.claim.position
 
     def next_try(self) -> float | None:
-        """One more try has failed: seconds until the next, or None when there is none."""
+        """See ``RangeSink.next_try``."""
         progress = self.claim.position > self._best
         self._best = max(self._best, self.claim.position)
         self._backoff = self._backoff.after_failure(progress=progress)
@@ -112,10 +112,7 @@ class RangeWriter:
         return self._backoff.delay()
 
     async def pause(self, seconds: float) -> None:
-        """Wait before the next try.
-
-        :raises BaseException: the reason of :meth:`stop`, at once when that is called.
-        """
+        """See ``RangeSink.pause``."""
         woken = asyncio.Event()
         self.attach(woken.set)
         with suppress(TimeoutError):

@@ -14,12 +14,12 @@ from pathlib import Path
 from scrapy import Request
 from scrapy.utils.asyncio import run_in_thread
 
-from fetcher.answers import Version, version_of
-from fetcher.checksums import stated_checksums
 from fetcher.config import Config
 from fetcher.contract import META_FETCH, Answer, FileMeta, FileProgress, Send
-from fetcher.digest import file_checksum
-from fetcher.download import Download
+from fetcher.disk.digest import file_checksum
+from fetcher.disk.journal import Journal
+from fetcher.disk.ledger import Ledger
+from fetcher.disk.part import Part, free_bytes
 from fetcher.errors import (
     DiskError,
     DiskFullError,
@@ -30,15 +30,15 @@ from fetcher.errors import (
     Stopped,
     TooLargeError,
 )
-from fetcher.existing import Action, decide
 from fetcher.items import FileItem
-from fetcher.journal import Journal
-from fetcher.ledger import Completed, Ledger
-from fetcher.names import disposition_name, numbered
-from fetcher.part import Part, free_bytes
-from fetcher.probe import Probe
-from fetcher.transfer import Counts, Transfer
-from fetcher.urls import redact
+from fetcher.rules.answers import Version, version_of
+from fetcher.rules.checksums import stated_checksums
+from fetcher.rules.existing import Action, Completed, decide
+from fetcher.rules.names import disposition_name, numbered
+from fetcher.rules.urls import redact
+from fetcher.transfer.coordinator import Counts, Transfer
+from fetcher.transfer.download import Download
+from fetcher.transfer.probe import Probe
 
 
 class NotModified(Exception):  # noqa: N818 - an outcome, not an error
@@ -54,7 +54,7 @@ class FileJob:
 
     :param request: the row's request; ``meta["fetch"]`` is its :class:`FileMeta`.
     :param config: the settings.
-    :param send: asks a server, see :class:`fetcher.transfer.Transfer`.
+    :param send: asks a server, see :class:`fetcher.transfer.coordinator.Transfer`.
     :param ledger: what earlier runs completed in the output folder.
     :param progress: kept up to date for displays.
     """

@@ -6,16 +6,16 @@ millions takes microseconds. Losing it loses no file: what is not remembered is 
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 from threading import Lock
 
 from fetcher.errors import DiskError
-from fetcher.names import STATE_FOLDER, numbered
+from fetcher.rules.existing import Completed
+from fetcher.rules.names import STATE_FOLDER, numbered
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS completed (
@@ -27,27 +27,6 @@ CREATE TABLE IF NOT EXISTS named (
 ) WITHOUT ROWID;
 PRAGMA user_version = 1;
 """
-
-
-@dataclass(frozen=True)
-class Completed:
-    """A file that was verified and got its final name.
-
-    :param size: bytes.
-    :param mtime_ns: modification time, nanoseconds since 1970, as it stands on disk.
-    :param checksum: ``algorithm:hex`` that was computed, None where none was.
-    """
-
-    name: str
-    size: int
-    mtime_ns: int
-    etag: str | None = None
-    last_modified: str | None = None
-    checksum: str | None = None
-
-    def describes(self, found: os.stat_result) -> bool:
-        """Whether the file on disk still is the one that was completed."""
-        return (found.st_size, found.st_mtime_ns) == (self.size, self.mtime_ns)
 
 
 class Ledger:

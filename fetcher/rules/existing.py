@@ -6,9 +6,29 @@ Pure: takes what was found and what is remembered, gives an action.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from enum import Enum, auto
 
-from fetcher.ledger import Completed
+
+@dataclass(frozen=True)
+class Completed:
+    """A file that was verified and got its final name.
+
+    :param size: bytes.
+    :param mtime_ns: modification time, nanoseconds since 1970, as it stands on disk.
+    :param checksum: ``algorithm:hex`` that was computed, None where none was.
+    """
+
+    name: str
+    size: int
+    mtime_ns: int
+    etag: str | None = None
+    last_modified: str | None = None
+    checksum: str | None = None
+
+    def describes(self, found: os.stat_result) -> bool:
+        """Whether the file on disk still is the one that was completed."""
+        return (found.st_size, found.st_mtime_ns) == (self.size, self.mtime_ns)
 
 
 class Action(Enum):

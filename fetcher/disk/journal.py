@@ -13,8 +13,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from fetcher.answers import Version
-from fetcher.ranges import Range, Ranges
+from fetcher.rules.answers import Version
+from fetcher.rules.ranges import Range, Ranges
 
 FORMAT = 1
 MAX_BYTES = 4 << 20

@@ -8,12 +8,13 @@ from email.utils import parsedate_to_datetime
 from scrapy import Request
 from scrapy.utils.asyncio import run_in_thread
 
-from fetcher.answers import Version
+from fetcher.disk.journal import Journal
+from fetcher.disk.ledger import Ledger
+from fetcher.disk.part import Part
 from fetcher.errors import ChecksumMismatchError, SizeMismatchError, Stopped
-from fetcher.journal import Journal
-from fetcher.ledger import Completed, Ledger
-from fetcher.part import Part
-from fetcher.safekeeping import Safekeeping
+from fetcher.rules.answers import Version
+from fetcher.rules.existing import Completed
+from fetcher.transfer.safekeeping import Safekeeping
 
 
 @dataclass(eq=False)

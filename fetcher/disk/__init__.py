@@ -1,0 +1,1 @@
+"""What stands on disk: unfinished files and their journals, and the memory of finished ones."""

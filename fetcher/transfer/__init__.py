@@ -1,0 +1,1 @@
+"""One file's way from its turn to its verified bytes; knows no protocol."""

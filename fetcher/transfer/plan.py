@@ -1,0 +1,100 @@
+"""Which range goes to which connection next."""
+
+from __future__ import annotations
+
+from fetcher.config import Config
+from fetcher.errors import RangesRefusedError
+from fetcher.rules.ranges import UNKNOWN, Claim, Range, Ranges
+from fetcher.rules.resource import Resource
+from fetcher.transfer.writer import RangeWriter
+
+CHUNK = 32 << 20
+"""Largest range of one request while several connections share a file, in bytes. The file then
+grows from its front, so that hashing can follow and little is left to wait for at the end."""
+
+STEAL_AFTER = 1.0
+"""Seconds: an idle connection takes half of a range that would need longer than this."""
+
+
+class Plan:
+    """The ranges of one version of a file, and the connections that fill them.
+
+    :param config: the settings.
+    :param resource: says whether ranges, and several connections, make sense.
+    :param done: ranges that are there already.
+    """
+
+    def __init__(self, config: Config, resource: Resource, done: tuple[Range, ...] = ()) -> None:
+        version = resource.version
+        self.ranges = Ranges(version.size if version else None, done)
+        self.streaming: set[RangeWriter] = set()
+        """The writers whose bodies are coming in."""
+        self.proven = False
+        """Whether an answer has shown that ranges work."""
+        self._config = config
+        self._resource = resource
+        self._cap = config.max_splits
+
+    @property
+    def connections(self) -> int:
+        """How many connections make sense now."""
+        return self._cap if self.proven and self._resource.splits else 1
+
+    def lower(self, connections: int) -> None:
+        """The server serves no more than these."""
+        self._cap = max(1, connections)
+
+    def claim(self, *, alone: bool) -> Claim | None:
+        """The next range for a new connection; None when it would have nothing to do.
+
+        :param alone: there is no other connection, so that any rest is worth it.
+        """
+        if alone or self.ranges.free >= self._config.min_split_size:
+            return self.next_claim()
+        return self._steal()
+
+    def next_claim(self) -> Claim | None:
+        """The next range for a connection that is there anyway."""
+        least = self._config.min_split_size
+        if not self._resource.ranged or self._config.max_splits == 1:
+            return self.ranges.claim(UNKNOWN)
+        if self.ranges.size is None:
+            return self.ranges.claim(least)
+        share = self.ranges.free // self._config.max_splits
+        return self.ranges.claim(max(least, min(share, CHUNK)), least) or self._steal()
+
+    def take_whole(self, writer: RangeWriter) -> None:
+        """The server sends all of the file: let the writer begin at its start and go to its end.
+
+        :raises RangesRefusedError: other bytes are there that this answer would not fit to.
+        """
+        claim, received = writer.claim, self.ranges.received
+        alone = claim.start == 0 and received == claim.position and len(self.ranges.claims) == 1
+        version = self._resource.version
+        if not alone or (claim.position and not (version and version.validator)):
+            error = RangesRefusedError("the server sends the whole file where a range was asked")
+            self._resource.tolerate(error, received)
+            raise error
+        self.ranges.rewind(claim)
+        self.ranges.extend(claim)
+
+    def measure(self, seconds: float) -> None:
+        """Note how fast the connections are; called again after ``seconds``."""
+        for writer in self.streaming:
+            writer.measure(seconds)
+
+    def _steal(self) -> Claim | None:
+        """Half of the range that would take longest, if that is worth another request."""
+        slow = [
+            writer
+            for writer in self.streaming
+            if writer.rate is not None
+            and not writer.whole
+            and writer.claim.remaining > writer.rate * STEAL_AFTER
+        ]
+        slow.sort(key=lambda writer: writer.claim.remaining, reverse=True)
+        for writer in slow:
+            claim = self.ranges.steal(writer.claim, self._config.min_split_size)
+            if claim is not None:
+                return claim
+        return None
