@@ -116,6 +116,9 @@ EXTENSIONS: dict[str, int | None] = {
     "fetcher.extensions.progress.Progress": 0,
     "fetcher.extensions.redact.Redact": 0,
     "scrapy.extensions.logstats.LogStats": None,
+    # Both would run whatever a local user tells them.
+    "scrapy.extensions.telnet.TelnetConsole": None,
+    "scrapy.extensions.remote_control.RemoteControl": None,
 }
 
 # The same row is found again by its name, exactly; a set of a million fingerprints is not needed.
@@ -134,7 +137,8 @@ LOG_FORMATTER = "fetcher.extensions.redact.QuietLogFormatter"
 LOG_LEVEL = "INFO"
 LOG_VERSIONS: list[str] = []
 STATS_DUMP = False
+# The check reads the source of each callback; ours return nothing.
+WARN_ON_GENERATOR_RETURN_VALUE = False
 
-# Both would run whatever a local user tells them.
 REMOTE_CONTROL_ENABLED = False
 TELNETCONSOLE_ENABLED = False

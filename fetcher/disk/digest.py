@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-_BLOCK = 4 << 20
+_BLOCK = 512 << 10
+"""Bytes at a time; fits a processor's cache, and the interpreter lock is free most of the time."""
 
 
 class Digester:
@@ -42,15 +43,17 @@ class Digester:
 
         :raises OSError: when the file is shorter or cannot be read.
         """
+        buffer = memoryview(bytearray(_BLOCK))
         while self._hashes and self.position < front:
             if self._stopped is not None:
                 raise self._stopped
-            block = os.pread(self._fd, min(_BLOCK, front - self.position), self.position)
-            if not block:
+            wanted = buffer[: min(_BLOCK, front - self.position)]
+            count = os.preadv(self._fd, [wanted], self.position)
+            if not count:
                 raise OSError(f"the file ends at {self.position} instead of {front}")
             for each in self._hashes.values():
-                each.update(block)
-            self.position += len(block)
+                each.update(wanted[:count])
+            self.position += count
 
     def checksums(self) -> dict[str, str]:
         """Algorithm to ``algorithm:hex`` of what was hashed."""

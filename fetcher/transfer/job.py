@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scrapy import Request
@@ -25,19 +26,16 @@ from fetcher.errors import (
     DiskFullError,
     FetchError,
     ForeignFileError,
-    NoChecksumError,
-    SizeMismatchError,
     Stopped,
-    TooLargeError,
 )
 from fetcher.items import FileItem
 from fetcher.rules.answers import Version, version_of
-from fetcher.rules.checksums import stated_checksums
 from fetcher.rules.existing import Action, Completed, decide
 from fetcher.rules.names import disposition_name, numbered
 from fetcher.rules.urls import redact
 from fetcher.transfer.coordinator import Counts, Transfer
 from fetcher.transfer.download import Download
+from fetcher.transfer.expectations import Expectations
 from fetcher.transfer.probe import Probe
 
 
@@ -47,6 +45,16 @@ class NotModified(Exception):  # noqa: N818 - an outcome, not an error
 
 class Renamed(Exception):  # noqa: N818 - an outcome, not an error
     """The server gives the file a name under which something already stands."""
+
+
+@dataclass
+class _Start:
+    """What :meth:`FileJob._prepare` found and did."""
+
+    action: Action
+    part: Part | None = None
+    journal: Journal | None = None
+    condition: dict[str, str] = field(default_factory=dict)
 
 
 class FileJob:
@@ -75,7 +83,7 @@ class FileJob:
         if not meta["named"]:
             self._name = ledger.server_name(self._key) or self._name
         self._remembered: Completed | None = None
-        self._stated: dict[str, str] = {}
+        self._expectations = Expectations(meta, config)
         self._transfer: Transfer | None = None
         self._probe: Probe | None = None
         self._counts = Counts()
@@ -117,18 +125,43 @@ class FileJob:
                 continue
 
     async def _fetch_as_named(self) -> FileItem:
-        action = await run_in_thread(self._decide)
-        if action is Action.KEEP:
-            return self._unchanged()
-        if action is Action.COMPARE:
-            return await self._compare()
-        if action is Action.RENAME:
-            self._name = await run_in_thread(self._next_free_name)
-        part = await run_in_thread(Part, self._out, self._name)
+        start = await run_in_thread(self._prepare)
+        if start.part is None:
+            return self._unchanged() if start.action is Action.KEEP else await self._compare()
         try:
-            return await self._fetch_into(part)
+            return await self._fetch_into(start.part, start)
         except BaseException:
-            await run_in_thread(self._leave, part)
+            await run_in_thread(self._leave, start.part)
+            raise
+
+    def _prepare(self) -> _Start:
+        """Decide, and open the part where there is something to fetch; all that waits for a disk.
+
+        :raises DiskError: the part cannot be opened.
+        """
+        action = self._decide()
+        if action is Action.RENAME:
+            self._name = self._next_free_name()
+        elif action in (Action.KEEP, Action.COMPARE):
+            return _Start(action)
+        part = Part(self._out, self._name)
+        try:
+            # Another process may have completed the file before its lock was free for this one.
+            if action is not Action.RENAME:
+                action = self._decide()
+            if action in (Action.KEEP, Action.COMPARE):
+                if part.resumable is None:
+                    part.discard()
+                part.close()
+                return _Start(action)
+            if part.resumable is not None and self._may_resume(part.resumable):
+                return _Start(action, part, part.resumable)
+            part.reset()
+            if action is Action.ASK_IF_CHANGED and self._remembered is not None:
+                return _Start(action, part, condition=_condition(self._remembered))
+            return _Start(action, part)
+        except BaseException:
+            part.close()
             raise
 
     def _leave(self, part: Part) -> None:
@@ -165,26 +198,21 @@ class FileJob:
 
     # --- the transfer ---------------------------------------------------------------------------
 
-    async def _fetch_into(self, part: Part) -> FileItem:
-        # Another process may have completed the file before its lock was free for this one.
-        action = await run_in_thread(self._decide)
-        if action is Action.KEEP:
-            await run_in_thread(part.discard)
-            part.close()
-            return self._unchanged()
-        condition: dict[str, str] = {}
-        if action is Action.ASK_IF_CHANGED and self._remembered is not None:
-            condition = _condition(self._remembered)
+    async def _fetch_into(self, part: Part, start: _Start) -> FileItem:
         transfer = Transfer(
-            self._request, part, self._config, self._send, self._progress, self._on_first, condition
+            self._request,
+            part,
+            self._config,
+            self._send,
+            self._progress,
+            self._on_first,
+            start.condition,
         )
         self._transfer = transfer
         self._counts = transfer.counts
-        journal = part.resumable
-        if journal is not None and not condition and self._may_resume(journal):
-            transfer.resume(journal)
-        else:
-            await run_in_thread(part.reset)
+        if start.journal is not None:
+            transfer.resume(start.journal)
+            transfer.safekeeping.compute(self._expectations.algorithms)
         self._check_stopped()
         try:
             await transfer.run()
@@ -205,20 +233,12 @@ class FileJob:
         """Judge the first answer of a version; see :class:`Transfer`."""
         if answer.status == 304:
             raise NotModified
-        size, listed = version.size, self._meta["size"]
-        if size is not None and listed is not None and size != listed:
-            raise SizeMismatchError(
-                f"the list says that {self._name} has {listed} bytes, the server says {size}: "
-                "correct the list"
-            )
-        limit = self._config.max_size
-        if limit and size is not None and size > limit:
-            raise TooLargeError(
-                f"{self._name} has {size} bytes, more than DOWNLOAD_MAXSIZE allows ({limit})"
-            )
+        self._expectations.meet(self._name, answer, version)
         self._take_server_name(answer)
-        self._check_room(size)
-        self._expect(stated_checksums(answer.status, answer.headers))
+        if self._transfer is not None:
+            self._check_room(self._transfer.part, version.size)
+            self._transfer.safekeeping.compute(self._expectations.algorithms)
+            self._transfer.resource.verifiable = bool(self._expectations.stated)
 
     def _server_name(self, answer: Answer) -> str | None:
         """Another name that the server gives to a row without one; None where there is none."""
@@ -248,10 +268,9 @@ class FileJob:
         transfer.part.close()
         transfer.adopt(part)
 
-    def _check_room(self, size: int | None) -> None:
-        if size is None or self._transfer is None:
+    def _check_room(self, part: Part, size: int | None) -> None:
+        if size is None:
             return
-        part = self._transfer.part
         needed = size - part.allocated()
         free = free_bytes(part.path.parent)
         if needed > free:
@@ -259,22 +278,6 @@ class FileJob:
                 f"{part.path} needs {needed} bytes more, but {part.path.parent} has only {free} "
                 "left: make room and run again"
             )
-
-    def _expect(self, stated: dict[str, str]) -> None:
-        """Note what to compare with, and have the needed digests computed along the way."""
-        listed = self._meta["checksum"]
-        policy = self._config.checksum
-        self._stated = {} if policy == "off" else {"list": listed} if listed else stated
-        if policy == "require" and not self._stated and self._transfer is not None:
-            raise NoChecksumError(
-                f"neither the list nor the server states a checksum of {self._name}: add one to "
-                "the list, or set FETCHER_CHECKSUM=auto"
-            )
-        if self._transfer is not None:
-            algorithms = {value.partition(":")[0] for value in self._stated.values()}
-            record = {self._config.record_checksum} - {""}
-            self._transfer.safekeeping.compute(algorithms | record)
-            self._transfer.resource.verifiable = bool(self._stated)
 
     # --- somebody's file ------------------------------------------------------------------------
 
@@ -342,7 +345,7 @@ class FileJob:
             part=transfer.part,
             version=version,
             safekeeping=transfer.safekeeping,
-            stated=self._stated,
+            stated=self._expectations.stated,
             record=self._config.record_checksum,
             ledger=self._ledger,
         )

@@ -1,0 +1,66 @@
+"""What list, server and settings say a file has to be."""
+
+from __future__ import annotations
+
+from fetcher.config import Config
+from fetcher.contract import Answer, FileMeta
+from fetcher.errors import NoChecksumError, SizeMismatchError, TooLargeError
+from fetcher.rules.answers import Version
+from fetcher.rules.checksums import stated_checksums
+
+
+class Expectations:
+    """Compares a first answer with the row, and knows what the bytes will be compared with.
+
+    :param meta: the row.
+    :param config: the settings.
+    """
+
+    def __init__(self, meta: FileMeta, config: Config) -> None:
+        self._meta = meta
+        self._config = config
+        self.stated: dict[str, str] = {}
+        """Who states a checksum, to ``algorithm:hex``."""
+
+    @property
+    def algorithms(self) -> set[str]:
+        """What has to be computed of the bytes."""
+        compared = {value.partition(":")[0] for value in self.stated.values()}
+        return compared | ({self._config.record_checksum} - {""})
+
+    def meet(self, name: str, answer: Answer, version: Version) -> None:
+        """Take up a first answer.
+
+        :param name: the file's, for the errors.
+        :raises SizeMismatchError: the list says another size.
+        :raises TooLargeError: it is larger than ``DOWNLOAD_MAXSIZE``.
+        :raises NoChecksumError: a checksum is required, and nobody states one.
+        """
+        self._check_size(name, version.size)
+        listed = self._meta["checksum"]
+        if self._config.checksum == "off":
+            self.stated = {}
+        elif listed is not None:
+            self.stated = {"list": listed}
+        else:
+            self.stated = stated_checksums(answer.status, answer.headers)
+        if self._config.checksum == "require" and not self.stated:
+            raise NoChecksumError(
+                f"neither the list nor the server states a checksum of {name}: add one to the "
+                "list, or set FETCHER_CHECKSUM=auto"
+            )
+
+    def _check_size(self, name: str, size: int | None) -> None:
+        if size is None:
+            return
+        listed = self._meta["size"]
+        if listed is not None and size != listed:
+            raise SizeMismatchError(
+                f"the list says that {name} has {listed} bytes, the server says {size}: correct "
+                "the list"
+            )
+        limit = self._config.max_size
+        if limit and size > limit:
+            raise TooLargeError(
+                f"{name} has {size} bytes, more than DOWNLOAD_MAXSIZE allows ({limit})"
+            )

@@ -1,0 +1,1 @@
+"""Paired measurements against other downloaders: ``python -m tests.benchmarks``."""

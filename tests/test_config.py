@@ -1,0 +1,214 @@
+"""The settings, read once."""
+
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fetcher import settings as defaults
+from fetcher.config import Config, parse_size
+from fetcher.errors import InvalidSettingError
+
+OURS = sorted(name for name in vars(defaults) if name.startswith("FETCHER_"))
+
+
+class Asked(dict[str, Any]):
+    """Settings that note which were asked for."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        super().__init__(values)
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+
+def default_settings() -> Asked:
+    return Asked({name: value for name, value in vars(defaults).items() if name.isupper()})
+
+
+# --- sizes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("1024", 1024),
+        (1024, 1024),
+        ("1K", 1024),
+        ("8M", 8 << 20),
+        ("8m", 8 << 20),
+        (" 8 M ", 8 << 20),
+        ("1.5G", 3 << 29),
+        ("2T", 2 << 40),
+        ("8MB", 8 << 20),
+        ("8MiB", 8 << 20),
+        ("8 mib", 8 << 20),
+        ("512B", 512),
+        ("0.5K", 512),
+        (10.0, 10),
+    ],
+)
+def test_sizes(text: object, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "M", "-1", "+1", "1e3", "8X", "8 M M", "8,5M", ".5M", "5.", "٣", "0x10", "inf", "nan"],
+)
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="no size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("value", [None, True, [8], float("inf"), float("nan"), -1])
+def test_values_that_are_no_size(value: object) -> None:
+    with pytest.raises(ValueError, match="no size"):
+        parse_size(value)
+
+
+@given(st.integers(0, 1 << 63), st.sampled_from(["", "K", "M", "G", "T"]))
+def test_whole_sizes_are_exact(number: int, unit: str) -> None:
+    assert parse_size(f"{number}{unit}") == number * 1024 ** " KMGT".index(unit or " ")
+
+
+@given(st.text() | st.from_regex(r"\d{1,400}(\.\d{1,400})?[KMGT]?", fullmatch=True))
+@example("9" * 400)
+@example("9" * 5000)
+def test_whatever_the_text(text: str) -> None:
+    try:
+        assert parse_size(text) >= 0
+    except ValueError as error:
+        assert str(error)
+
+
+# --- all settings -------------------------------------------------------------------------------
+
+
+def test_the_defaults_of_the_settings_are_those_of_the_config() -> None:
+    assert Config.from_settings(default_settings()) == Config()
+
+
+def test_without_any_setting_the_defaults_hold() -> None:
+    assert Config.from_settings({}) == Config()
+
+
+def test_every_setting_is_read_and_every_one_read_is_documented() -> None:
+    settings = default_settings()
+    Config.from_settings(settings)
+    assert sorted(name for name in settings.names if name.startswith("FETCHER_")) == OURS
+    assert settings.names <= settings.keys()
+
+
+def test_every_setting_has_an_effect() -> None:
+    others: dict[str, Any] = {
+        "FETCHER_OUTPUT_DIR": "elsewhere",
+        "FETCHER_MIN_SPLIT_SIZE": "1M",
+        "FETCHER_IF_EXISTS": "rename",
+        "FETCHER_CHECKSUM": "off",
+        "FETCHER_RECORD_CHECKSUM": "md5",
+        "FETCHER_PROGRESS": "none",
+        "DOWNLOAD_MAXSIZE": "1G",
+    }
+    for name in [*OURS, "DOWNLOAD_MAXSIZE"]:
+        assert Config.from_settings({name: others.get(name, "7")}) != Config(), name
+
+
+def test_scrapys_own_limit_leaves_room_for_every_connection() -> None:
+    assert Config().least_concurrent_requests() <= defaults.CONCURRENT_REQUESTS
+    assert Config(max_parallel=3, max_splits=4).least_concurrent_requests() == 16
+
+
+def test_settings_come_as_text_from_the_command_line() -> None:
+    config = Config.from_settings(
+        {
+            "FETCHER_MAX_PARALLEL": "7",
+            "FETCHER_MIN_SPLIT_SIZE": "64K",
+            "FETCHER_RETRY_BACKOFF": "0.25",
+            "FETCHER_IF_EXISTS": " Update ",
+            "FETCHER_RECORD_CHECKSUM": "",
+            "FETCHER_OUTPUT_DIR": "",
+        }
+    )
+    assert config == Config(
+        max_parallel=7,
+        min_split_size=64 << 10,
+        retry_backoff=0.25,
+        if_exists="update",
+        record_checksum="",
+    )
+
+
+COUNTS = ("FETCHER_MAX_PARALLEL", "FETCHER_MAX_SPLITS", "FETCHER_MAX_TRIES")
+SIZES = ("FETCHER_MIN_SPLIT_SIZE", "FETCHER_STALL_SPEED", "DOWNLOAD_MAXSIZE")
+SECONDS = (
+    "FETCHER_RETRY_BACKOFF",
+    "FETCHER_MAX_RETRY_AFTER",
+    "FETCHER_STALL_TIMEOUT",
+    "FETCHER_CONNECT_TIMEOUT",
+)
+CHOICES = (
+    "FETCHER_IF_EXISTS",
+    "FETCHER_CHECKSUM",
+    "FETCHER_RECORD_CHECKSUM",
+    "FETCHER_PROGRESS",
+)
+
+
+def test_the_settings_of_these_tests_are_all_there_are() -> None:
+    tested = {*COUNTS, *SIZES, *SECONDS, *CHOICES, "FETCHER_OUTPUT_DIR"}
+    assert tested - {"DOWNLOAD_MAXSIZE"} == set(OURS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in COUNTS for value in (0, -1, "0", "five", "", "1.5", [1])),
+        *((name, float("inf")) for name in COUNTS),
+        *((name, value) for name in SIZES for value in ("", "-1", "8X", "much", [1])),
+        ("FETCHER_MIN_SPLIT_SIZE", 0),
+        ("FETCHER_MIN_SPLIT_SIZE", "0M"),
+        *(
+            (name, value)
+            for name in SECONDS
+            for value in (-1, "-0.1", "", "soon", "nan", "inf", "1e999", 10**400, [1])
+        ),
+        ("FETCHER_STALL_TIMEOUT", 0),
+        ("FETCHER_CONNECT_TIMEOUT", "0"),
+        *((name, value) for name in CHOICES for value in ("maybe", "skip,update", 0, [])),
+        ("FETCHER_IF_EXISTS", ""),
+        ("FETCHER_CHECKSUM", "sha256"),
+        ("FETCHER_RECORD_CHECKSUM", "crc32"),
+    ],
+)
+def test_a_bad_value_is_told_with_its_setting(name: str, value: object) -> None:
+    with pytest.raises(InvalidSettingError) as caught:
+        Config.from_settings({name: value})
+    assert name in caught.value.message
+    assert caught.value.message.count("\n") == 0
+
+
+@given(
+    st.sampled_from([*COUNTS, *SIZES, *SECONDS, *CHOICES]),
+    st.one_of(
+        st.text(),
+        st.integers(),
+        st.floats(),
+        st.booleans(),
+        st.none(),
+        st.binary(),
+        st.lists(st.integers()),
+    ),
+)
+@example("FETCHER_MIN_SPLIT_SIZE", "9" * 400)
+@example("FETCHER_MAX_TRIES", float("inf"))
+@example("FETCHER_STALL_TIMEOUT", 10**400)
+def test_whatever_the_value(name: str, value: object) -> None:
+    try:
+        Config.from_settings({name: value})
+    except InvalidSettingError as error:
+        assert name in error.message

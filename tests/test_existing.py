@@ -1,0 +1,120 @@
+"""What to do about a file that already stands under a row's name."""
+
+import os
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from fetcher.config import IF_EXISTS
+from fetcher.rules.existing import Action, Completed, decide
+
+DATA = b"twenty bytes of data"
+SHA256 = "sha256:" + "a" * 64
+OTHER_SHA256 = "sha256:" + "b" * 64
+MD5 = "md5:" + "c" * 32
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> os.stat_result:
+    path = tmp_path / "file"
+    path.write_bytes(DATA)
+    return path.lstat()
+
+
+@pytest.fixture
+def ours(found: os.stat_result) -> Completed:
+    return Completed("file", found.st_size, found.st_mtime_ns, checksum=SHA256)
+
+
+@pytest.mark.parametrize("policy", IF_EXISTS)
+def test_where_nothing_stands_it_is_fetched(policy: str, ours: Completed) -> None:
+    for remembered in (None, ours):
+        assert decide(policy, None, remembered) is Action.FETCH
+        assert decide(policy, None, remembered, 5, MD5) is Action.FETCH
+
+
+@pytest.mark.parametrize(
+    ("policy", "action"),
+    [
+        ("skip", Action.KEEP),
+        ("update", Action.ASK_IF_CHANGED),
+        ("overwrite", Action.FETCH),
+        ("rename", Action.RENAME),
+    ],
+)
+@pytest.mark.parametrize("size", [None, len(DATA)])
+@pytest.mark.parametrize("checksum", [None, SHA256, MD5])
+def test_a_file_of_ours(
+    policy: str,
+    action: Action,
+    size: int | None,
+    checksum: str | None,
+    found: os.stat_result,
+    ours: Completed,
+) -> None:
+    assert decide(policy, found, ours, size, checksum) is action
+
+
+@pytest.mark.parametrize(
+    ("policy", "action"),
+    [
+        ("skip", Action.FETCH),
+        ("update", Action.FETCH),
+        ("overwrite", Action.FETCH),
+        ("rename", Action.RENAME),
+    ],
+)
+@pytest.mark.parametrize(
+    ("size", "checksum"),
+    [(21, None), (0, None), (None, OTHER_SHA256), (21, SHA256), (len(DATA), OTHER_SHA256)],
+)
+def test_a_file_of_ours_that_the_list_wants_to_be_another(
+    policy: str,
+    action: Action,
+    size: int | None,
+    checksum: str | None,
+    found: os.stat_result,
+    ours: Completed,
+) -> None:
+    assert decide(policy, found, ours, size, checksum) is action
+
+
+@pytest.mark.parametrize(
+    ("policy", "action"),
+    [
+        ("skip", Action.COMPARE),
+        ("update", Action.COMPARE),
+        ("overwrite", Action.FETCH),
+        ("rename", Action.RENAME),
+    ],
+)
+@pytest.mark.parametrize("checksum", [None, SHA256, OTHER_SHA256])
+def test_somebodys_file(
+    policy: str, action: Action, checksum: str | None, found: os.stat_result, ours: Completed
+) -> None:
+    touched = replace(ours, mtime_ns=ours.mtime_ns + 1)
+    grown = replace(ours, size=ours.size - 1)
+    for remembered, size in product((None, touched, grown), (None, len(DATA), 21)):
+        assert decide(policy, found, remembered, size, checksum) is action
+
+
+def test_a_file_without_a_recorded_checksum_is_not_contradicted_by_one(
+    found: os.stat_result, ours: Completed
+) -> None:
+    assert decide("skip", found, replace(ours, checksum=None), None, SHA256) is Action.KEEP
+
+
+def test_a_completed_file_is_described_by_size_and_time(
+    found: os.stat_result, ours: Completed, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    assert ours.describes(found)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns + 1))
+    assert not ours.describes(path.lstat())
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert ours.describes(path.lstat())
+    path.write_bytes(DATA + b"!")
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert not ours.describes(path.lstat())
