@@ -445,3 +445,50 @@ def test_body_that_ends_with_the_connection(origin: Origin, tmp_path: Path) -> N
     for name in ("whole.bin", "reset.bin"):
         assert checksum(tmp_path / "out" / name) == content.sha256
     assert result.by_name["reset.bin"]["retries"] == 2
+
+
+def test_a_signal_does_not_wait_for_the_turn_of_queued_ranges(
+    origin: Origin, tmp_path: Path
+) -> None:
+    # Two connections per host: the ranges of one file hold both, and all others queue.
+    gate = Gate(after=9 * MIB)
+    origin.add("/held.bin", Resource(Content(200 * MIB, seed=1), gate=gate))
+    held = origin.url("/held.bin")
+    out = tmp_path / "out"
+    settings = {"CONCURRENT_REQUESTS_PER_DOMAIN": 2}
+    with start_crawl(out, url=f"{held} {origin.url('/b.bin')}", settings=settings) as crawl:
+        gate.wait_until_held(connections=2)
+        began = time.monotonic()
+        crawl.send_signal(signal.SIGINT)
+        crawl.wait(timeout=10)
+        assert time.monotonic() - began < 2
+
+
+def test_job_folder_goes_on_with_the_list_where_it_was_stopped(
+    origin: Origin, tmp_path: Path
+) -> None:
+    gate = Gate(after=100)
+    contents = {f"{number}.bin": Content(1000, seed=number) for number in range(60)}
+    for name, content in contents.items():
+        late = int(name.partition(".")[0]) >= 20
+        origin.add(f"/{name}", Resource(content, gate=gate if late else None))
+    urls = write_list(tmp_path / "l.tsv", [(name, origin.url(f"/{name}")) for name in contents])
+    out = tmp_path / "out"
+    settings = {"JOBDIR": str(tmp_path / "job")}
+    with start_crawl(out, urls=urls, settings=settings) as crawl:
+        gate.wait_until_held(connections=5)
+        crawl.send_signal(signal.SIGINT)
+        first = crawl.wait(timeout=10)
+    gate.open()
+    done = {row["name"] for row in first.report if row["status"] == "ok"}
+    asked = len(origin.requests)
+    assert len(done) == 20
+
+    second = run_crawl(out, urls=urls, settings=settings)
+
+    assert second.returncode == 0, second.stderr
+    assert names_in(out) == set(contents)
+    assert {row["name"] for row in second.report} == set(contents) - done
+    assert len(origin.requests) - asked == 40
+    for name, content in contents.items():
+        assert checksum(out / name) == content.sha256

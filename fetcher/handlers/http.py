@@ -53,6 +53,8 @@ class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
         sink: RangeSink | None = request.meta.get(META_SINK)
         if sink is None:
             return await super().download_request(request)
+        if sink.stopped is not None:
+            raise sink.stopped
         url = urldefrag(request.url)[0]
         try:
             return await self._stream(request, url, sink)

@@ -251,10 +251,11 @@ class Transfer:
                     continue
             elif response.status == 416 and not claim.remaining:
                 return
-            elif response.status in _EXPIRED and self.url != self._request.url:
+            elif response.status in _EXPIRED and response.url != self._request.url:
                 # Where a redirect led to has expired: ask the list's address for a new one.
                 self._expired.add(response.url)
-                self.url = self._request.url
+                if self.url == response.url:
+                    self.url = self._request.url
             else:
                 raise self._refused(response.status)
             delay = writer.next_try()
@@ -273,7 +274,7 @@ class Transfer:
             priority=self._request.priority,
         )
         try:
-            return await self._send(request)
+            return await self._sent(request, writer)
         except IgnoreRequest as error:
             raise RedirectError(
                 f"{redact(self._request.url)} was redirected too often: check the address"
@@ -281,6 +282,20 @@ class Transfer:
         finally:
             self._plan.streaming.discard(writer)
             self._progress.connections = len(self._plan.streaming)
+
+    async def _sent(self, request: Request, writer: RangeWriter) -> Response:
+        """The answer; or at once the reason to stop, while the request waits for its host's turn.
+
+        Such a request stays in Scrapy's queue, maybe for long, and is refused by its handler then.
+        """
+        sending = asyncio.ensure_future(self._send(request))
+        stopping = asyncio.ensure_future(writer.until_stopped())
+        await asyncio.wait({sending, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not sending.done() and writer.stopped is not None:
+            sending.add_done_callback(_take_notice)
+            raise writer.stopped
+        return await sending
 
     def _refused(self, status: int) -> StatusError:
         advice = _ADVICE.get(status, "try again later")
@@ -366,3 +381,9 @@ class Transfer:
         if version is None or version.size is None or not self.resource.ranged:
             return None
         return Journal(self.part.name, version, tuple(self._plan.ranges.snapshot()))
+
+
+def _take_notice(ended: asyncio.Future[Response]) -> None:
+    """Look at the outcome of what nobody waits for any more, so that it is not reported as lost."""
+    if not ended.cancelled():
+        ended.exception()

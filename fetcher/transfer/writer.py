@@ -51,6 +51,7 @@ class RangeWriter:
         self._seen: int | None = None
         self._reason: BaseException | None = None
         self._stop: Callable[[], None] | None = None
+        self._stopping = asyncio.Event()
 
     @property
     def stopped(self) -> BaseException | None:
@@ -78,13 +79,22 @@ class RangeWriter:
             self._reason = reason
             if self._stop is not None:
                 self._stop()
+            self._stopping.set()
+
+    async def until_stopped(self) -> None:
+        """Return when :meth:`stop` has been called."""
+        await self._stopping.wait()
 
     def begin(self, answer: Answer) -> bool:
         """See ``RangeSink.begin``."""
+        if self._reason is not None:
+            raise self._reason
         return self._owner.accept(self, answer)
 
     def write(self, data: bytes) -> bool:
         """See ``RangeSink.write``."""
+        if self._reason is not None:
+            raise self._reason
         claim = self.claim
         self._owner.count_received(len(data))
         room = claim.remaining
@@ -113,10 +123,8 @@ class RangeWriter:
 
     async def pause(self, seconds: float) -> None:
         """See ``RangeSink.pause``."""
-        woken = asyncio.Event()
-        self.attach(woken.set)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await woken.wait()
+                await self._stopping.wait()
         if self._reason is not None:
             raise self._reason

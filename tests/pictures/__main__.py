@@ -64,8 +64,8 @@ def main() -> None:
         scrapy = [sys.executable, "-m", "scrapy", "crawl", "fetch", *arguments]
         environment = [f"{key}={value}" for key, value in clean_environment().items()]
         command = shlex.join(["env", "-i", *environment, "TERM=tmux-256color", *scrapy])
-        size = ["-x", str(COLUMNS), "-y", str(LINES)]
-        tmux("new-session", "-d", *size, "-c", str(PROJECT), command)
+        window = ["-x", str(COLUMNS), "-y", str(LINES)]
+        tmux("new-session", "-d", *window, "-c", str(PROJECT), command)
         try:
             wait_for(lambda: origin.sent() > 260 * MIB, timeout=60, message="enough of the files")
             screen = tmux("capture-pane", "-e", "-p")
