@@ -98,6 +98,9 @@ DOWNLOADER_MIDDLEWARES: dict[str, int | None] = {
     "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware": None,
     "scrapy.downloadermiddlewares.downloadtimeout.DownloadTimeoutMiddleware": None,
     "scrapy.downloadermiddlewares.httpcache.HttpCacheMiddleware": None,
+    # Its jar shares cookies between the ports and schemes of a host, and loads the public suffix
+    # list from the network in the middle of the crawl.
+    "scrapy.downloadermiddlewares.cookies.CookiesMiddleware": None,
 }
 
 SPIDER_MIDDLEWARES: dict[str, int | None] = {

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+
+from fetcher.errors import DiskError
 
 _BLOCK = 512 << 10
 """Bytes at a time; fits a processor's cache, and the interpreter lock is free most of the time."""
@@ -22,7 +25,7 @@ class Digester:
     """
 
     def __init__(self, fd: int, algorithms: Iterable[str]) -> None:
-        self._fd = fd
+        self.fd = fd
         self._hashes: dict[str, Any] = {
             name: hashlib.new(name, usedforsecurity=False) for name in sorted(set(algorithms))
         }
@@ -48,7 +51,7 @@ class Digester:
             if self._stopped is not None:
                 raise self._stopped
             wanted = buffer[: min(_BLOCK, front - self.position)]
-            count = os.preadv(self._fd, [wanted], self.position)
+            count = os.preadv(self.fd, [wanted], self.position)
             if not count:
                 raise OSError(f"the file ends at {self.position} instead of {front}")
             for each in self._hashes.values():
@@ -60,10 +63,31 @@ class Digester:
         return {name: f"{name}:{each.hexdigest()}" for name, each in self._hashes.items()}
 
 
-def file_checksum(path: str | os.PathLike[str], algorithm: str) -> str:
-    """``algorithm:hex`` of a file.
+class FileHash:
+    """The checksum of a whole file, which can be broken off.
 
-    :raises OSError: when it cannot be read.
+    :param path: of a file that is not being written.
+    :param algorithm: as :mod:`hashlib` has it.
     """
-    with open(path, "rb") as file:  # noqa: PTH123 - takes str and PathLike alike
-        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+
+    def __init__(self, path: Path, algorithm: str) -> None:
+        self._path = path
+        self._algorithm = algorithm
+        self._digester = Digester(-1, (algorithm,))
+
+    def stop(self, reason: BaseException) -> None:
+        """Break off; :meth:`checksum` raises ``reason``. May be called from another thread."""
+        self._digester.stop(reason)
+
+    def checksum(self) -> str:
+        """``algorithm:hex``; belongs in a thread.
+
+        :raises DiskError: when the file cannot be read.
+        """
+        try:
+            with self._path.open("rb") as file:
+                self._digester.fd = file.fileno()
+                self._digester.follow(os.fstat(file.fileno()).st_size)
+        except OSError as error:
+            raise DiskError(f"{self._path} cannot be read: {error.strerror or error}") from error
+        return self._digester.checksums()[self._algorithm]

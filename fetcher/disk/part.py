@@ -91,23 +91,33 @@ class Part:
             os.ftruncate(self._fd, 0)
         self.resumable = None
 
+    def forget(self) -> None:
+        """Drop the journal: what the part holds is not to be gone on with."""
+        with self.told("begun anew"):
+            self._drop_journal()
+        self.resumable = None
+
+    @property
+    def has_journal(self) -> bool:
+        """Whether a later run could go on with what is there."""
+        return self.journal_path.exists()
+
     def cut(self, size: int) -> None:
         """Give the file exactly this size (drops what a longer, earlier try left)."""
         with self.told("cut"):
             if os.fstat(self._fd).st_size != size:
                 os.ftruncate(self._fd, size)
 
-    def commit(self, mtime: float | None) -> os.stat_result:
+    def commit(self, mtime: float | None, replaces: os.stat_result | None) -> os.stat_result:
         """Give the file its final name: times set, data on disk, one rename, folder on disk.
 
         :param mtime: the server's modification time in seconds since 1970, None for now.
+        :param replaces: the file that may be replaced, as it was when that was decided.
         :return: what the final file looks like now.
+        :raises ForeignFileError: another file has come to stand under the name meanwhile.
         """
         with self.told("finished"):
-            if self.final.is_dir():
-                raise ForeignFileError(
-                    f"a folder stands where {self.final} belongs: remove or rename it"
-                )
+            self._check_final(replaces)
             if mtime is not None:
                 os.utime(self._fd, (mtime, mtime))
             os.fsync(self._fd)
@@ -115,6 +125,21 @@ class Part:
             _sync_folder(self.final.parent)
             self._drop_journal()
             return os.fstat(self._fd)
+
+    def _check_final(self, replaces: os.stat_result | None) -> None:
+        try:
+            found = self.final.lstat()
+        except FileNotFoundError:
+            return
+        if stat.S_ISDIR(found.st_mode):
+            raise ForeignFileError(
+                f"a folder stands where {self.final} belongs: remove or rename it"
+            )
+        if replaces is None or not os.path.samestat(found, replaces):
+            raise ForeignFileError(
+                f"another file has come to stand under the name {self.final} meanwhile: overwrite "
+                "or rename it (FETCHER_IF_EXISTS=overwrite or rename), or move it away"
+            )
 
     def discard(self) -> None:
         """Remove part and journal."""

@@ -11,7 +11,6 @@ from twisted.python.failure import Failure
 from twisted.web.client import Response as TxResponse
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
-from twisted.web.iweb import UNKNOWN_LENGTH
 
 from fetcher.config import Config
 from fetcher.contract import RangeSink
@@ -71,9 +70,10 @@ class BodyReader(Protocol):
             except Exception:  # noqa: BLE001 - whatever it is, it goes to who waits for the body
                 self._end_early(Failure())
                 return
-            # The rest of an answer that is longer than wanted is not waited for; one that ends
-            # here as well leaves the connection for the next request.
-            if self._full and self._txresponse.length not in (self._received, UNKNOWN_LENGTH):
+            # An answer that ends here too leaves the connection for the next request; the rest of
+            # any other is not waited for.
+            length: Any = self._txresponse.length
+            if self._full and length != self._received:
                 self._end_early()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

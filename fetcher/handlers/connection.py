@@ -12,17 +12,23 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
-from twisted.web._newclient import HTTP11ClientProtocol
+from twisted.web._newclient import HEADER, STATUS, HTTP11ClientProtocol
 from twisted.web._newclient import Request as TxRequest
 from twisted.web.iweb import IResponse
 
+from fetcher.errors import ProtocolError
+
 READ_SIZE = 256 << 10
 """Bytes asked of the kernel at a time; Twisted's 64 KiB cost twice the CPU on large files."""
+
+MAX_HEAD = 256 << 10
+"""Bytes of an answer's head, as curl bounds them since CVE-2023-38039."""
 
 
 class Connection(_LenientHTTP11ClientProtocol):
     """Scrapy's connection; gives each response itself as ``response.connection``."""
 
+    _head = 0
     ended_cleanly = False
     """Whether the peer has closed the connection by a regular FIN (under TLS: a close_notify)."""
 
@@ -41,7 +47,16 @@ class Connection(_LenientHTTP11ClientProtocol):
             response.connection = self
             return response
 
+        self._head = 0
         return super().request(request).addCallback(attach)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bound what comes before a body, interim answers (1xx) and all headers together."""
+        super().dataReceived(data)  # type: ignore[no-untyped-call]
+        if self._parser is not None and self._parser.state in (STATUS, HEADER):
+            self._head += len(data)
+            if self._head > MAX_HEAD:
+                self._giveUp(Failure(ProtocolError("the server sends headers without end")))
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Note how the connection ended, then tell the response's reader."""

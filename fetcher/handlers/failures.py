@@ -68,7 +68,9 @@ def translated(error: BaseException, url: str) -> BaseException:
         if isinstance(cause, tx.ConnectionLost):
             return ConnectionFailedError(f"the connection to {host} broke")
         if isinstance(cause, ParseError | ValueError | KeyError):
-            return ProtocolError(f"{redact(url)} was answered with something that is not HTTP")
+            garbage = ProtocolError(f"{redact(url)} was answered with something that is not HTTP")
+            garbage.retryable = True
+            return garbage
     if isinstance(error, _WRAPPERS):
         return ConnectionFailedError(f"the connection to {host} broke")
     return error

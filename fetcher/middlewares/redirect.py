@@ -34,9 +34,14 @@ class OriginRedirectMiddleware(RedirectMiddleware):
         :raises RedirectError: a range's request is sent to something that is neither http nor
             https, or nowhere.
         """
-        result = super().process_response(request, response)
         if META_SINK not in request.meta:
-            return result
+            return super().process_response(request, response)
+        try:
+            result = super().process_response(request, response)
+        except ValueError as error:
+            raise RedirectError(
+                f"{redact(request.url)} redirects to something that is no address: {error}"
+            ) from error
         if isinstance(result, Request):
             return self._without_credentials(request, result)
         if response.status in _REDIRECTS:

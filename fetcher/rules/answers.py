@@ -15,6 +15,9 @@ _CONTENT_RANGE = re.compile(
     r"bytes\s+(?:(\d{1,19})-(\d{1,19})|(\*))/(\d{1,19}|\*)", re.IGNORECASE | re.ASCII
 )
 _DIGITS = re.compile(r"\d{1,19}", re.ASCII)
+_STRONG_ETAG = re.compile(r'"[^"]*"')
+_NO_CODING = {"", "identity", "none", "binary", "utf-8", "aws-chunked"}
+"""What servers write into ``Content-Encoding`` that is no compression."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ class Version:
 
     @property
     def strong_etag(self) -> str | None:
-        """The ETag if it promises the same bytes."""
-        if self.ignore_etag or not self.etag or self.etag[:2].upper() == "W/":
+        """The ETag if it promises the same bytes (RFC 9110, section 8.8.3)."""
+        if self.ignore_etag or not self.etag or not _STRONG_ETAG.fullmatch(self.etag):
             return None
         return self.etag
 
@@ -66,6 +69,17 @@ class Version:
                 return
         if not same_facts:
             raise ChangedError("its Last-Modified date changed")
+
+    def proves(self, other: Version) -> bool:
+        """Whether ``other`` shows by itself that it is this version: ETag, or date and size."""
+        if self.strong_etag and other.strong_etag:
+            return self.strong_etag == other.strong_etag
+        return (
+            self.last_modified is not None
+            and self.last_modified == other.last_modified
+            and self.size is not None
+            and self.size == other.size
+        )
 
     def with_size(self, size: int | None) -> Version:
         """The same version, its size now known."""
@@ -125,8 +139,8 @@ def judge(answer: Answer, start: int, known: Version | None) -> Body:
     :raises RangesRefusedError: a range came that cannot be placed.
     :raises ProtocolError: the answer contradicts itself or the request.
     """
-    encoding = answer.headers.get("content-encoding", "").strip().lower()
-    if encoding not in ("", "identity"):
+    encoding = answer.headers.get("content-encoding", "").lower()
+    if not _NO_CODING.issuperset(coding.strip() for coding in encoding.split(",")):
         if answer.status == 206:
             raise RangesRefusedError("the server gives ranges of a compressed form only")
         raise ProtocolError(

@@ -36,7 +36,7 @@ class Backoff:
 
     def delay(self, jitter: Callable[[], float] = random.random) -> float:
         """Seconds to wait: half of the doubling bound at least, the other half by chance."""
-        bound = min(self.base * 2.0 ** (max(self.tries, 1) - 1), MAX_BACKOFF)
+        bound = min(self.base * 2.0 ** min(max(self.tries, 1) - 1, 30), MAX_BACKOFF)
         return bound * (0.5 + jitter() / 2)
 
 

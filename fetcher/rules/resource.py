@@ -10,7 +10,7 @@ from fetcher.errors import ChangedError, RangesRefusedError
 from fetcher.rules.answers import Body, Version, judge, unsatisfied_size, version_of
 
 PATIENCE = 2
-"""How often one odd answer is retried before what is already there is given up for it."""
+"""How often an odd answer is asked for again before what is already there is given up for it."""
 
 
 class Resource:
@@ -28,8 +28,22 @@ class Resource:
         self.verifiable = False
         """Whether a checksum of the whole file will be compared in the end."""
         self._condition = dict(condition or {})
+        self._changes = 0
         self._flips = 0
         self._odd = 0
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the next request asks for the file only if it has changed."""
+        return self.version is None and bool(self._condition)
+
+    @property
+    def joinable(self) -> bool:
+        """Whether pieces of several answers may be put together to one file.
+
+        Something has to tell another version: a validator on the way, or a checksum in the end.
+        """
+        return self.verifiable or (self.version is not None and self.version.validator is not None)
 
     def headers(self, range_header: str) -> dict[str, str]:
         """The headers of the next request: one version or none (RFC 9110, section 13.1.5)."""
@@ -46,36 +60,46 @@ class Resource:
         """Read the head of a 200, 206 or 416 to a request from ``start`` on.
 
         :param received: bytes that are already there and would be lost by beginning anew.
-        :raises ChangedError, RangesRefusedError, ProtocolError: see :func:`answers.judge`.
+        :raises ChangedError, RangesRefusedError, ProtocolError: see :func:`answers.judge`;
+            ``retryable`` where an odd answer may pass.
         """
         try:
             if answer.status == 416:
                 return self._unsatisfied(answer, start)
-            return judge(answer, start, self.version)
+            body = judge(answer, start, self.version)
         except RangesRefusedError as error:
             self.tolerate(error, received)
             raise
+        except ChangedError as error:
+            # A page of a captive portal or of a broken back end is no version of the file.
+            if answer.status == 416 or version_of(answer, None).validator is None:
+                self.tolerate(error, received)
+            raise
+        if not body.whole:
+            self._odd = 0
+        return body
 
-    def tolerate(self, error: RangesRefusedError, received: int) -> None:
-        """Let a refusal be retried at first where there is something to lose."""
+    def tolerate(self, error: ChangedError | RangesRefusedError, received: int) -> None:
+        """Let an odd answer be asked for again where there is something to lose."""
         error.retryable = received > 0 and self._odd < PATIENCE
         self._odd += 1
 
     def learn(self, version: Version) -> None:
         """The first answer has been accepted."""
-        if self._flips >= PATIENCE:
-            # Several back ends with ETags of their own: what is compared instead is size and
-            # date, if a checksum has the last word, or else a single answer is taken whole.
-            if self.verifiable:
-                version = replace(version, ignore_etag=True)
-            else:
-                self.ranged = self.splits = False
+        if self._flips >= PATIENCE and self.verifiable:
+            # Several back ends with ETags of their own: size and date are compared instead, and
+            # the checksum has the last word.
+            version = replace(version, ignore_etag=True)
         self.version = version
 
     def changed(self, error: ChangedError) -> None:
         """Another version came; forget this one."""
+        self._changes += 1
         self._flips += error.same_facts
         self.version = None
+        if self._changes >= PATIENCE and not (self.verifiable and self._flips >= PATIENCE):
+            # Never the same twice: only a single answer is one version.
+            self.ranged = self.splits = False
 
     def refused(self) -> None:
         """Ranges do not work; forget the version and ask for the whole."""

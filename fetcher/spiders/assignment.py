@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fetcher.config import Config, Settings
+from fetcher.disk.ledger import Ledger
 from fetcher.errors import DiskError, InvalidListError
 from fetcher.lists import BadRow, ListSource, Row, make_row, open_list
+
+REPORT = "report.jsonl"
 
 ARGUMENTS = ("urls", "url", "out", "format")
 """The spider's arguments (``-a``); Scrapyd adds ``_job``."""
@@ -81,3 +84,6 @@ def _make_folder(out: Path) -> None:
             f"the output folder {out} cannot be written to: change its mode, or choose another by "
             "-a out="
         )
+    if (out / REPORT).is_dir():
+        raise DiskError(f"a folder stands where the report belongs: remove {out / REPORT}")
+    Ledger(out).close()

@@ -18,7 +18,7 @@ from fetcher.errors import FetchError
 from fetcher.items import FileItem
 from fetcher.lists import BadRow, Naming, Row
 from fetcher.rules.urls import redact, split_credentials
-from fetcher.spiders.assignment import Assignment, prepare
+from fetcher.spiders.assignment import REPORT, Assignment, prepare
 from fetcher.spiders.feed import RowFeed
 
 _ROWS = "rows"
@@ -41,7 +41,7 @@ class FetchSpider(Spider):
     def __init__(self, assignment: Assignment, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.out = assignment.out
-        self.report = (assignment.out / "report.jsonl").as_uri()
+        self.report = (assignment.out / REPORT).as_uri()
         self.state: dict[str, Any] = {}
         self._assignment = assignment
         self._naming = Naming()

@@ -27,11 +27,12 @@ from fetcher.errors import (
     RangesRefusedError,
     RedirectError,
     ServerError,
+    SizeMismatchError,
     StatusError,
     Stopped,
     TooLargeError,
 )
-from fetcher.rules.answers import Body, Version
+from fetcher.rules.answers import Version
 from fetcher.rules.backoff import Backoff
 from fetcher.rules.ranges import Claim
 from fetcher.rules.resource import Resource
@@ -77,6 +78,7 @@ class Transfer:
     :param on_first: called with the first answer of each attempt and its version, before any byte
         is written; may raise to refuse the file.
     :param condition: headers that make the first request conditional.
+    :param expected_size: bytes, as the list says.
     """
 
     def __init__(
@@ -88,7 +90,9 @@ class Transfer:
         progress: FileProgress,
         on_first: Callable[[Answer, Version], None],
         condition: Mapping[str, str] | None = None,
+        expected_size: int | None = None,
     ) -> None:
+        self.expected_size = expected_size
         self.counts = Counts()
         self.resource = Resource(condition)
         self.url = request.url
@@ -99,7 +103,9 @@ class Transfer:
         self._on_first = on_first
         self._plan = Plan(config, self.resource)
         self._expired: set[str] = set()
+        self._connected: set[RangeWriter] = set()
         self._greeted = False
+        self._stale = False
         self._workers: set[asyncio.Task[None]] = set()
         self._writers: set[RangeWriter] = set()
         self._stopped: Stopped | None = None
@@ -119,9 +125,16 @@ class Transfer:
         return self._plan.ranges.received
 
     def resume(self, journal: Journal) -> None:
-        """Go on from what a journal says is there."""
+        """Go on from what a journal says is there.
+
+        Of a whole file the last byte is asked for again: its server has to confirm the version,
+        and states its checksum.
+        """
         self.resource.version = journal.version
-        self._plan = Plan(self._config, self.resource, journal.ranges)
+        done, size = journal.ranges, journal.version.size
+        if size and done == ((0, size),):
+            done = ((0, size - 1),) if size > 1 else ()
+        self._plan = Plan(self._config, self.resource, done)
         self.part.size = journal.version.size
         self.counts.resumed = self._plan.ranges.received
         self._show()
@@ -135,7 +148,7 @@ class Transfer:
             try:
                 return await self._attempt()
             except ChangedError as error:
-                self.counts.restarts += 1
+                self._note_restart()
                 if self.counts.restarts >= self._config.max_tries:
                     raise ChangedError(
                         f"{redact(self._request.url)} changed {self.counts.restarts} times while "
@@ -145,10 +158,17 @@ class Transfer:
             except RangesRefusedError:
                 if not self.resource.ranged:
                     raise
+                if self._plan.ranges.received:
+                    self._note_restart()
                 self.resource.refused()
+            # What is there stays until another version has been accepted in its place.
+            self._stale = self._stale or self._plan.ranges.received > 0
             self._plan = Plan(self._config, self.resource)
             self._show()
-            await self.safekeeping.begin_anew()
+
+    def _note_restart(self) -> None:
+        self.counts.restarts += 1
+        self.counts.resumed = 0
 
     def stop(self, reason: Stopped) -> None:
         """End the transfer now; :meth:`run` raises ``reason``."""
@@ -202,7 +222,7 @@ class Transfer:
         A server may refuse one connection more and still serve those it has.
         """
         lasting = isinstance(error, ServerError) and not isinstance(
-            error, ChangedError | RangesRefusedError | TooLargeError
+            error, ChangedError | RangesRefusedError | SizeMismatchError | TooLargeError
         )
         if lasting and self._workers:
             self._plan.lower(len(self._workers))
@@ -246,7 +266,7 @@ class Transfer:
             response = await self._ask(writer)
             if response.status in (200, 206):
                 if writer.whole and self._plan.ranges.size is None:
-                    self._set_size(claim.position)
+                    self._end_of_whole(claim.position)
                 if claim.position > before or not claim.remaining:
                     continue
             elif response.status == 416 and not claim.remaining:
@@ -280,8 +300,7 @@ class Transfer:
                 f"{redact(self._request.url)} was redirected too often: check the address"
             ) from error
         finally:
-            self._plan.streaming.discard(writer)
-            self._progress.connections = len(self._plan.streaming)
+            self._disconnected(writer)
 
     async def _sent(self, request: Request, writer: RangeWriter) -> Response:
         """The answer; or at once the reason to stop, while the request waits for its host's turn.
@@ -306,11 +325,14 @@ class Transfer:
 
     def headers_for(self, writer: RangeWriter) -> Mapping[str, str]:
         """See ``Owner.headers_for``."""
+        self._connected.add(writer)
+        self._progress.connections = len(self._connected)
+        self.counts.connections = max(self.counts.connections, len(self._connected))
         return self.resource.headers(writer.range_header())
 
     def accept(self, writer: RangeWriter, answer: Answer) -> bool:
         """See ``Owner.accept``."""
-        if answer.status == 304:
+        if answer.status == 304 and self.resource.conditional:
             self._on_first(answer, Version())
         if answer.status not in (200, 206, 416):
             return False
@@ -318,16 +340,25 @@ class Transfer:
         if not self._greeted:
             self._greeted = True
             self._on_first(answer, body.version)
-        if body.whole:
-            self._plan.take_whole(writer)
-            self._show()
-        if body.version.size is not None and self._plan.ranges.size is None:
-            self._set_size(body.version.size)
+        if self._stale:
+            self._stale = False
+            self.safekeeping.begin_anew()
+        if body.whole and self._plan.take_whole(writer, body.version):
+            self.safekeeping.compute(self.safekeeping.algorithms)
         if self.resource.version is None:
             self.resource.learn(body.version)
+        if body.version.size is not None and self._plan.ranges.size is None:
+            self._set_size(body.version.size)
+        self._show()
         if answer.status == 416:
             return False
-        self._note_streaming(writer, answer, body)
+        complete = body.start == 0 and body.end == body.version.size
+        if not (body.whole or complete or self.resource.joinable):
+            raise RangesRefusedError("nothing would show whether its pieces belong together")
+        if answer.url not in self._expired:
+            self.url = answer.url
+        writer.whole = body.whole
+        self._plan.streaming.add(writer)
         if not body.whole and not self._plan.proven:
             self._plan.proven = True
             self._grow()
@@ -339,29 +370,39 @@ class Transfer:
         claim.advance(len(data))
         self._progress.done += len(data)
         self.safekeeping.wrote(len(data))
+        if self.expected_size is not None and claim.position > self.expected_size:
+            self._set_size(claim.position)
         limit = self._config.max_size
         if limit and claim.position > limit:
             raise TooLargeError(
                 f"{redact(self._request.url)} is larger than DOWNLOAD_MAXSIZE ({limit} bytes)"
             )
 
-    def count_retry(self) -> None:
+    def count_retry(self, writer: RangeWriter) -> None:
         """See ``Owner.count_retry``."""
         self.counts.retries += 1
+        self._disconnected(writer)
 
     def count_received(self, count: int) -> None:
         """See ``Owner.count_received``."""
         self.counts.received += count
 
-    def _note_streaming(self, writer: RangeWriter, answer: Answer, body: Body) -> None:
-        if answer.url not in self._expired:
-            self.url = answer.url
-        writer.whole = body.whole
-        self._plan.streaming.add(writer)
-        self._progress.connections = len(self._plan.streaming)
-        self.counts.connections = max(self.counts.connections, len(self._plan.streaming))
+    def _disconnected(self, writer: RangeWriter) -> None:
+        self._plan.streaming.discard(writer)
+        self._connected.discard(writer)
+        self._progress.connections = len(self._connected)
+
+    def _end_of_whole(self, size: int) -> None:
+        """A body without a length has ended; that tells the size, unless the list knows better."""
+        if self.expected_size is None or size >= self.expected_size:
+            self._set_size(size)
 
     def _set_size(self, size: int) -> None:
+        if self.expected_size is not None and size != self.expected_size:
+            raise SizeMismatchError(
+                f"the list says that {self.part.name} has {self.expected_size} bytes, the server "
+                f"sent {size}: correct the list"
+            )
         try:
             self._plan.ranges.set_size(size)
         except ValueError as error:

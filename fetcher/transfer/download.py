@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
@@ -28,6 +29,7 @@ class Download:
     :param stated: what the checksums are compared with: who states it, to ``algorithm:hex``.
     :param record: algorithm to compute for the report, empty for none.
     :param ledger: remembers the file once it is committed.
+    :param replaces: the file under the final name that may be replaced.
     """
 
     request: Request
@@ -37,6 +39,7 @@ class Download:
     stated: dict[str, str]
     record: str
     ledger: Ledger
+    replaces: os.stat_result | None
     checksum: str | None = field(default=None, init=False)
 
     async def verify(self) -> list[str]:
@@ -90,7 +93,7 @@ class Download:
 
     def _commit(self) -> None:
         self.part.cut(self.version.size or 0)
-        final = self.part.commit(_seconds(self.version.last_modified))
+        final = self.part.commit(_seconds(self.version.last_modified), self.replaces)
         self.ledger.record(
             Completed(
                 name=self.part.name,

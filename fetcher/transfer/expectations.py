@@ -19,7 +19,8 @@ class Expectations:
     def __init__(self, meta: FileMeta, config: Config) -> None:
         self._meta = meta
         self._config = config
-        self.stated: dict[str, str] = {}
+        listed = meta["checksum"] if config.checksum != "off" else None
+        self.stated: dict[str, str] = {"list": listed} if listed else {}
         """Who states a checksum, to ``algorithm:hex``."""
 
     @property
@@ -37,12 +38,7 @@ class Expectations:
         :raises NoChecksumError: a checksum is required, and nobody states one.
         """
         self._check_size(name, version.size)
-        listed = self._meta["checksum"]
-        if self._config.checksum == "off":
-            self.stated = {}
-        elif listed is not None:
-            self.stated = {"list": listed}
-        else:
+        if self._config.checksum != "off" and self._meta["checksum"] is None:
             self.stated = stated_checksums(answer.status, answer.headers)
         if self._config.checksum == "require" and not self.stated:
             raise NoChecksumError(

@@ -17,7 +17,7 @@ from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.config import Config
 from fetcher.contract import META_FETCH, Answer, FileMeta, FileProgress, Send
-from fetcher.disk.digest import file_checksum
+from fetcher.disk.digest import FileHash
 from fetcher.disk.journal import Journal
 from fetcher.disk.ledger import Ledger
 from fetcher.disk.part import Part, free_bytes
@@ -53,6 +53,7 @@ class _Start:
 
     action: Action
     part: Part | None = None
+    replaces: os.stat_result | None = None
     journal: Journal | None = None
     condition: dict[str, str] = field(default_factory=dict)
 
@@ -86,6 +87,7 @@ class FileJob:
         self._expectations = Expectations(meta, config)
         self._transfer: Transfer | None = None
         self._probe: Probe | None = None
+        self._hashing: FileHash | None = None
         self._counts = Counts()
         self._stopped: Stopped | None = None
 
@@ -107,7 +109,7 @@ class FileJob:
     def stop(self, reason: Stopped) -> None:
         """End it now; the item is a failure of the type ``Stopped``."""
         self._stopped = reason
-        for running in (self._transfer, self._probe):
+        for running in (self._transfer, self._probe, self._hashing):
             if running is not None:
                 running.stop(reason)
 
@@ -147,6 +149,7 @@ class FileJob:
         part = Part(self._out, self._name)
         try:
             # Another process may have completed the file before its lock was free for this one.
+            found = self._standing()
             if action is not Action.RENAME:
                 action = self._decide()
             if action in (Action.KEEP, Action.COMPARE):
@@ -155,20 +158,20 @@ class FileJob:
                 part.close()
                 return _Start(action)
             if part.resumable is not None and self._may_resume(part.resumable):
-                return _Start(action, part, part.resumable)
+                return _Start(action, part, found, part.resumable)
             part.reset()
             if action is Action.ASK_IF_CHANGED and self._remembered is not None:
-                return _Start(action, part, condition=_condition(self._remembered))
-            return _Start(action, part)
+                return _Start(action, part, found, condition=_condition(self._remembered))
+            return _Start(action, part, found)
         except BaseException:
             part.close()
             raise
 
     def _leave(self, part: Part) -> None:
-        """Close the part; one without a byte is not worth keeping."""
+        """Close the part; one without a byte of the file is not worth keeping."""
         if self._transfer is not None:
             part = self._transfer.part
-            if not self._transfer.received and part.fd >= 0:
+            if not self._transfer.received and part.fd >= 0 and not part.has_journal:
                 part.discard()
         part.close()
 
@@ -207,10 +210,12 @@ class FileJob:
             self._progress,
             self._on_first,
             start.condition,
+            self._meta["size"],
         )
         self._transfer = transfer
         self._counts = transfer.counts
         if start.journal is not None:
+            transfer.resource.verifiable = bool(self._expectations.stated)
             transfer.resume(start.journal)
             transfer.safekeeping.compute(self._expectations.algorithms)
         self._check_stopped()
@@ -220,7 +225,7 @@ class FileJob:
             await run_in_thread(transfer.part.discard)
             transfer.part.close()
             return self._unchanged()
-        return self._fetched(transfer)
+        return self._fetched(transfer, start.replaces)
 
     def _may_resume(self, journal: Journal) -> bool:
         """Whether what is there can be told from another version, now or in the end."""
@@ -300,7 +305,9 @@ class FileJob:
         checksum = self._meta["checksum"]
         if same and checksum is not None:
             algorithm = checksum.partition(":")[0]
-            same = await run_in_thread(file_checksum, path, algorithm) == checksum
+            self._hashing = FileHash(path, algorithm)
+            self._check_stopped()
+            same = await run_in_thread(self._hashing.checksum) == checksum
             verified.append(algorithm)
         if not same:
             raise ForeignFileError(
@@ -337,7 +344,7 @@ class FileJob:
             item.size, item.checksum = self._remembered.size, self._remembered.checksum
         return item
 
-    def _fetched(self, transfer: Transfer) -> FileItem:
+    def _fetched(self, transfer: Transfer, replaces: os.stat_result | None) -> FileItem:
         version = transfer.resource.version or version_of(Answer(transfer.url, 200), None)
         item = self._item("ok")
         item.download = Download(
@@ -348,6 +355,7 @@ class FileJob:
             stated=self._expectations.stated,
             record=self._config.record_checksum,
             ledger=self._ledger,
+            replaces=replaces,
         )
         return item
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fetcher.config import Config
 from fetcher.errors import RangesRefusedError
+from fetcher.rules.answers import Version
 from fetcher.rules.ranges import UNKNOWN, Claim, Range, Ranges
 from fetcher.rules.resource import Resource
 from fetcher.transfer.writer import RangeWriter
@@ -31,6 +32,7 @@ class Plan:
         """The writers whose bodies are coming in."""
         self.proven = False
         """Whether an answer has shown that ranges work."""
+        self._whole = False
         self._config = config
         self._resource = resource
         self._cap = config.max_splits
@@ -63,20 +65,39 @@ class Plan:
         share = self.ranges.free // self._config.max_splits
         return self.ranges.claim(max(least, min(share, CHUNK)), least) or self._steal()
 
-    def take_whole(self, writer: RangeWriter) -> None:
-        """The server sends all of the file: let the writer begin at its start and go to its end.
+    def take_whole(self, writer: RangeWriter, version: Version) -> bool:
+        """The server sends all of the file: let the writer take what it lacks, up to the end.
 
-        :raises RangesRefusedError: other bytes are there that this answer would not fit to.
+        :param version: what the answer says of itself.
+        :return: whether the writer begins at the file's start again, over bytes that are there.
+        :raises RangesRefusedError: the answer cannot be joined to what is there.
         """
         claim, received = writer.claim, self.ranges.received
-        alone = claim.start == 0 and received == claim.position and len(self.ranges.claims) == 1
-        version = self._resource.version
-        if not alone or (claim.position and not (version and version.validator)):
-            error = RangesRefusedError("the server sends the whole file where a range was asked")
+        known = self._resource.version
+        error = RangesRefusedError("the server sends the whole file where a range was asked")
+        if received and not self._whole:
+            # Ranges have worked before; the next answer may be one again.
             self._resource.tolerate(error, received)
+            if error.retryable:
+                raise error
+        alone = len(self.ranges.claims) == 1
+        rewound = False
+        if alone and claim.position and known is not None and known.proves(version):
+            # The same bytes as those that are there: pass over them.
+            writer.skip = claim.position
+        elif (
+            alone
+            and claim.start == 0
+            and received == claim.position
+            and (not received or not self._resource.ranged)
+        ):
+            rewound = received > 0
+            self.ranges.rewind(claim)
+        else:
             raise error
-        self.ranges.rewind(claim)
         self.ranges.extend(claim)
+        self._whole = True
+        return rewound
 
     def measure(self, seconds: float) -> None:
         """Note how fast the connections are; called again after ``seconds``."""

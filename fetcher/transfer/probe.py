@@ -63,7 +63,7 @@ class Probe:
     def store(self, claim: Claim, data: bytes | memoryview) -> None:
         """See ``Owner.store``; never called, as no body is accepted."""
 
-    def count_retry(self) -> None:
+    def count_retry(self, writer: RangeWriter) -> None:
         """See ``Owner.count_retry``."""
 
     def count_received(self, count: int) -> None:

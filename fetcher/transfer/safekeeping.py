@@ -84,15 +84,16 @@ class Safekeeping:
             if journal is not None:
                 await _to_the_end(self._part.checkpoint, journal)
 
-    async def begin_anew(self) -> None:
-        """Empty the part and forget its digest.
+    def begin_anew(self) -> None:
+        """What the part holds is of no use any more: drop its journal, hash from the start.
 
-        :raises DiskError: when it cannot be emptied.
+        The bytes themselves are left to be written over.
+
+        :raises DiskError: when the journal cannot be removed.
         """
-        async with self._saving, self._hashing:
-            self._unsafe = 0
-            self._digester = Digester(self._part.fd, self._digester.algorithms)
-            await _to_the_end(self._part.reset)
+        self._unsafe = 0
+        self.compute(self.algorithms)
+        self._part.forget()
 
     async def checksums(self, size: int) -> dict[str, str]:
         """Hash what is left up to ``size``; algorithm to ``algorithm:hex``.

@@ -24,7 +24,7 @@ class Owner(Protocol):
     def store(self, claim: Claim, data: bytes | memoryview) -> None:
         """Write a block at the claim's position and advance it."""
 
-    def count_retry(self) -> None:
+    def count_retry(self, writer: RangeWriter) -> None:
         """A request has to be repeated."""
 
     def count_received(self, count: int) -> None:
@@ -43,6 +43,8 @@ class RangeWriter:
         self.claim = claim
         self.whole = False
         """The answer is the whole file; set by the owner."""
+        self.skip = 0
+        """Bytes of the coming body that are there already; set by the owner."""
         self.rate: float | None = None
         """Bytes a second lately; None until :meth:`measure` has been called twice."""
         self._owner = owner
@@ -89,6 +91,7 @@ class RangeWriter:
         """See ``RangeSink.begin``."""
         if self._reason is not None:
             raise self._reason
+        self.skip = 0
         return self._owner.accept(self, answer)
 
     def write(self, data: bytes) -> bool:
@@ -97,11 +100,10 @@ class RangeWriter:
             raise self._reason
         claim = self.claim
         self._owner.count_received(len(data))
-        room = claim.remaining
-        if len(data) <= room:
-            self._owner.store(claim, data)
-        elif room:
-            self._owner.store(claim, memoryview(data)[:room])
+        block = memoryview(data)[self.skip :]
+        self.skip -= len(data) - len(block)
+        if block:
+            self._owner.store(claim, block[: claim.remaining])
         return claim.position < claim.end
 
     def measure(self, seconds: float) -> None:
@@ -118,7 +120,7 @@ class RangeWriter:
         self._backoff = self._backoff.after_failure(progress=progress)
         if self._backoff.exhausted:
             return None
-        self._owner.count_retry()
+        self._owner.count_retry(self)
         return self._backoff.delay()
 
     async def pause(self, seconds: float) -> None:
