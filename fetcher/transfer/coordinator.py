@@ -13,11 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from scrapy import Request
-from scrapy.exceptions import IgnoreRequest
-from scrapy.http import Response
 
 from fetcher.config import Config
-from fetcher.contract import META_SINK, Answer, FileProgress, Send
+from fetcher.contract import Answer, FileProgress, Send
 from fetcher.disk.journal import Journal
 from fetcher.disk.part import Part
 from fetcher.errors import (
@@ -25,10 +23,8 @@ from fetcher.errors import (
     FetchError,
     ProtocolError,
     RangesRefusedError,
-    RedirectError,
     ServerError,
     SizeMismatchError,
-    StatusError,
     Stopped,
     TooLargeError,
 )
@@ -36,24 +32,14 @@ from fetcher.rules.answers import Version
 from fetcher.rules.backoff import Backoff
 from fetcher.rules.ranges import Claim
 from fetcher.rules.resource import Resource
-from fetcher.rules.urls import origin, redact
+from fetcher.rules.urls import redact
 from fetcher.transfer.plan import Plan
+from fetcher.transfer.requester import Requester
 from fetcher.transfer.safekeeping import Safekeeping
 from fetcher.transfer.writer import RangeWriter
 
 TICK = 0.5
 """Seconds between two looks at how fast the connections are."""
-
-_EXPIRED = (401, 403, 404, 410)
-_KEPT_META = ("proxy", "cookiejar", "bindaddress", "dont_merge_cookies")
-_ADVICE = {
-    401: "it wants a login",
-    403: "access is refused or the link has expired; a fresh link under the same name goes on",
-    404: "there is no such file, check the address",
-    410: "the file is gone",
-    416: "it refuses the range",
-    429: "it wants fewer requests, try again later",
-}
 
 
 @dataclass
@@ -95,14 +81,12 @@ class Transfer:
         self.expected_size = expected_size
         self.counts = Counts()
         self.resource = Resource(condition)
-        self.url = request.url
-        self._request = request
+        self._url = request.url
+        self._requester = Requester(request, send)
         self._config = config
-        self._send = send
         self._progress = progress
         self._on_first = on_first
         self._plan = Plan(config, self.resource)
-        self._expired: set[str] = set()
         self._connected: set[RangeWriter] = set()
         self._greeted = False
         self._stale = False
@@ -118,6 +102,11 @@ class Transfer:
         """Write into this part from now on; only before the first byte."""
         self.part = part
         self.safekeeping = Safekeeping(part, self._journal, lambda: self._plan.ranges.front)
+
+    @property
+    def url(self) -> str:
+        """Where the file is, redirects followed."""
+        return self._requester.url
 
     @property
     def received(self) -> int:
@@ -151,7 +140,7 @@ class Transfer:
                 self._note_restart()
                 if self.counts.restarts >= self._config.max_tries:
                     raise ChangedError(
-                        f"{redact(self._request.url)} changed {self.counts.restarts} times while "
+                        f"{redact(self._url)} changed {self.counts.restarts} times while "
                         f"it was fetched (at last {error}): try again when it is at rest"
                     ) from error
                 self.resource.changed(error)
@@ -202,7 +191,7 @@ class Transfer:
         if failure is not None:
             raise failure
         if not self._plan.ranges.complete:
-            raise ProtocolError(f"{redact(self._request.url)} did not come whole: run again")
+            raise ProtocolError(f"{redact(self._url)} did not come whole: run again")
 
     async def _wind_down(self, keeper: asyncio.Future[None]) -> None:
         keeper.cancel()
@@ -263,7 +252,10 @@ class Transfer:
         claim = writer.claim
         while claim.remaining:
             before = claim.position
-            response = await self._ask(writer)
+            try:
+                response = await self._requester.ask(writer)
+            finally:
+                self._disconnected(writer)
             if response.status in (200, 206):
                 if writer.whole and self._plan.ranges.size is None:
                     self._end_of_whole(claim.position)
@@ -271,55 +263,12 @@ class Transfer:
                     continue
             elif response.status == 416 and not claim.remaining:
                 return
-            elif response.status in _EXPIRED and response.url != self._request.url:
-                # Where a redirect led to has expired: ask the list's address for a new one.
-                self._expired.add(response.url)
-                if self.url == response.url:
-                    self.url = self._request.url
-            else:
-                raise self._refused(response.status)
+            elif not self._requester.expire(response):
+                raise self._requester.refused(response.status)
             delay = writer.next_try()
             if delay is None:
-                raise self._refused(response.status)
+                raise self._requester.refused(response.status)
             await writer.pause(delay)
-
-    async def _ask(self, writer: RangeWriter) -> Response:
-        same = origin(self.url) == origin(self._request.url)
-        meta = {key: self._request.meta[key] for key in _KEPT_META if key in self._request.meta}
-        request = Request(
-            self.url,
-            headers=self._request.headers if same else None,
-            meta={**meta, META_SINK: writer},
-            dont_filter=True,
-            priority=self._request.priority,
-        )
-        try:
-            return await self._sent(request, writer)
-        except IgnoreRequest as error:
-            raise RedirectError(
-                f"{redact(self._request.url)} was redirected too often: check the address"
-            ) from error
-        finally:
-            self._disconnected(writer)
-
-    async def _sent(self, request: Request, writer: RangeWriter) -> Response:
-        """The answer; or at once the reason to stop, while the request waits for its host's turn.
-
-        Such a request stays in Scrapy's queue, maybe for long, and is refused by its handler then.
-        """
-        sending = asyncio.ensure_future(self._send(request))
-        stopping = asyncio.ensure_future(writer.until_stopped())
-        await asyncio.wait({sending, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not sending.done() and writer.stopped is not None:
-            sending.add_done_callback(_take_notice)
-            raise writer.stopped
-        return await sending
-
-    def _refused(self, status: int) -> StatusError:
-        advice = _ADVICE.get(status, "try again later")
-        url = redact(self._request.url)
-        return StatusError(f"{url} was answered with status {status}: {advice}", status)
 
     # --- what writers call (writer.Owner) -------------------------------------------------------
 
@@ -355,8 +304,7 @@ class Transfer:
         complete = body.start == 0 and body.end == body.version.size
         if not (body.whole or complete or self.resource.joinable):
             raise RangesRefusedError("nothing would show whether its pieces belong together")
-        if answer.url not in self._expired:
-            self.url = answer.url
+        self._requester.note(answer.url)
         writer.whole = body.whole
         self._plan.streaming.add(writer)
         if not body.whole and not self._plan.proven:
@@ -375,7 +323,7 @@ class Transfer:
         limit = self._config.max_size
         if limit and claim.position > limit:
             raise TooLargeError(
-                f"{redact(self._request.url)} is larger than DOWNLOAD_MAXSIZE ({limit} bytes)"
+                f"{redact(self._url)} is larger than DOWNLOAD_MAXSIZE ({limit} bytes)"
             )
 
     def count_retry(self, writer: RangeWriter) -> None:
@@ -422,9 +370,3 @@ class Transfer:
         if version is None or version.size is None or not self.resource.ranged:
             return None
         return Journal(self.part.name, version, tuple(self._plan.ranges.snapshot()))
-
-
-def _take_notice(ended: asyncio.Future[Response]) -> None:
-    """Look at the outcome of what nobody waits for any more, so that it is not reported as lost."""
-    if not ended.cancelled():
-        ended.exception()
