@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from scrapy import Request
@@ -18,11 +17,9 @@ from scrapy.utils.asyncio import run_in_thread
 from fetcher.config import Config
 from fetcher.contract import META_FETCH, Answer, FileMeta, FileProgress, Send
 from fetcher.disk.digest import FileHash
-from fetcher.disk.journal import Journal
 from fetcher.disk.ledger import Ledger
 from fetcher.disk.part import Part, free_bytes
 from fetcher.errors import (
-    DiskError,
     DiskFullError,
     FetchError,
     ForeignFileError,
@@ -30,12 +27,13 @@ from fetcher.errors import (
 )
 from fetcher.items import FileItem
 from fetcher.rules.answers import Version, version_of
-from fetcher.rules.existing import Action, Completed, decide
-from fetcher.rules.names import disposition_name, numbered
+from fetcher.rules.existing import Action, Completed
+from fetcher.rules.names import disposition_name
 from fetcher.rules.urls import redact
 from fetcher.transfer.coordinator import Counts, Transfer
 from fetcher.transfer.download import Download
 from fetcher.transfer.expectations import Expectations
+from fetcher.transfer.opening import Opening, Start
 from fetcher.transfer.probe import Probe
 
 
@@ -45,17 +43,6 @@ class NotModified(Exception):  # noqa: N818 - an outcome, not an error
 
 class Renamed(Exception):  # noqa: N818 - an outcome, not an error
     """The server gives the file a name under which something already stands."""
-
-
-@dataclass
-class _Start:
-    """What :meth:`FileJob._prepare` found and did."""
-
-    action: Action
-    part: Part | None = None
-    replaces: os.stat_result | None = None
-    journal: Journal | None = None
-    condition: dict[str, str] = field(default_factory=dict)
 
 
 class FileJob:
@@ -79,6 +66,7 @@ class FileJob:
         self._ledger = ledger
         self._progress = progress
         self._out = Path(meta["out"])
+        self._opening = Opening(meta, config, ledger)
         self._key = hashlib.sha256(request.url.encode()).hexdigest()
         self._name = meta["name"]
         if not meta["named"]:
@@ -127,44 +115,14 @@ class FileJob:
                 continue
 
     async def _fetch_as_named(self) -> FileItem:
-        start = await run_in_thread(self._prepare)
+        start = await run_in_thread(self._opening.start, self._name)
+        self._name, self._remembered = start.name, start.remembered
         if start.part is None:
             return self._unchanged() if start.action is Action.KEEP else await self._compare()
         try:
             return await self._fetch_into(start.part, start)
         except BaseException:
             await run_in_thread(self._leave, start.part)
-            raise
-
-    def _prepare(self) -> _Start:
-        """Decide, and open the part where there is something to fetch; all that waits for a disk.
-
-        :raises DiskError: the part cannot be opened.
-        """
-        action = self._decide()
-        if action is Action.RENAME:
-            self._name = self._next_free_name()
-        elif action in (Action.KEEP, Action.COMPARE):
-            return _Start(action)
-        part = Part(self._out, self._name)
-        try:
-            # Another process may have completed the file before its lock was free for this one.
-            found = self._standing()
-            if action is not Action.RENAME:
-                action = self._decide()
-            if action in (Action.KEEP, Action.COMPARE):
-                if part.resumable is None:
-                    part.discard()
-                part.close()
-                return _Start(action)
-            if part.resumable is not None and self._may_resume(part.resumable):
-                return _Start(action, part, found, part.resumable)
-            part.reset()
-            if action is Action.ASK_IF_CHANGED and self._remembered is not None:
-                return _Start(action, part, found, condition=_condition(self._remembered))
-            return _Start(action, part, found)
-        except BaseException:
-            part.close()
             raise
 
     def _leave(self, part: Part) -> None:
@@ -175,33 +133,9 @@ class FileJob:
                 part.discard()
         part.close()
 
-    def _decide(self) -> Action:
-        self._remembered = self._ledger.find(self._name)
-        found = self._standing()
-        meta = self._meta
-        return decide(
-            self._config.if_exists, found, self._remembered, meta["size"], meta["checksum"]
-        )
-
-    def _standing(self) -> os.stat_result | None:
-        try:
-            return (self._out / self._name).lstat()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise DiskError(
-                f"{self._out / self._name} cannot be looked at: {error.strerror}"
-            ) from error
-
-    def _next_free_name(self) -> str:
-        number = 1
-        while os.path.lexists(self._out / numbered(self._name, number)):
-            number += 1
-        return numbered(self._name, number)
-
     # --- the transfer ---------------------------------------------------------------------------
 
-    async def _fetch_into(self, part: Part, start: _Start) -> FileItem:
+    async def _fetch_into(self, part: Part, start: Start) -> FileItem:
         transfer = Transfer(
             self._request,
             part,
@@ -226,13 +160,6 @@ class FileJob:
             transfer.part.close()
             return self._unchanged()
         return self._fetched(transfer, start.replaces)
-
-    def _may_resume(self, journal: Journal) -> bool:
-        """Whether what is there can be told from another version, now or in the end."""
-        listed = self._meta["size"]
-        if listed is not None and journal.version.size != listed:
-            return False
-        return journal.version.validator is not None or self._meta["checksum"] is not None
 
     def _on_first(self, answer: Answer, version: Version) -> None:
         """Judge the first answer of a version; see :class:`Transfer`."""
@@ -263,7 +190,7 @@ class FileJob:
         if name is None:
             return
         self._name = self._progress.name = name
-        if self._standing() is not None:
+        if self._opening.standing(self._name) is not None:
             raise Renamed
         part = Part(self._out, name)
         if part.resumable is not None:
@@ -297,7 +224,7 @@ class FileJob:
                 self._name = name
                 raise Renamed
         path = self._out / self._name
-        found = self._standing()
+        found = self._opening.standing(self._name)
         if found is None:
             raise Renamed
         same = path.is_file() and not path.is_symlink() and size == found.st_size
@@ -358,12 +285,3 @@ class FileJob:
             replaces=replaces,
         )
         return item
-
-
-def _condition(remembered: Completed) -> dict[str, str]:
-    """Headers that ask for the file only if it is not the remembered one (RFC 9110, section 13)."""
-    if remembered.etag:
-        return {"If-None-Match": remembered.etag}
-    if remembered.last_modified:
-        return {"If-Modified-Since": remembered.last_modified}
-    return {}
