@@ -492,3 +492,138 @@ def test_job_folder_goes_on_with_the_list_where_it_was_stopped(
     assert len(origin.requests) - asked == 40
     for name, content in contents.items():
         assert checksum(out / name) == content.sha256
+
+
+def test_overwrite_replaces_and_rename_keeps_what_stands_there(
+    origin: Origin, tmp_path: Path
+) -> None:
+    content = Content(5000, seed=1)
+    origin.add("/a.bin", Resource(content))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.bin").write_bytes(b"mine")
+
+    renamed = run_crawl(out, url=origin.url("/a.bin"), settings={"FETCHER_IF_EXISTS": "rename"})
+    assert renamed.returncode == 0, renamed.stderr
+    assert renamed.report[0]["path"] == "a.1.bin"
+    assert (out / "a.bin").read_bytes() == b"mine"
+    assert checksum(out / "a.1.bin") == content.sha256
+
+    replaced = run_crawl(out, url=origin.url("/a.bin"), settings={"FETCHER_IF_EXISTS": "overwrite"})
+    assert replaced.returncode == 0, replaced.stderr
+    assert checksum(out / "a.bin") == content.sha256
+
+
+def test_memory_does_not_grow_with_the_list(origin: Origin, tmp_path: Path) -> None:
+    gate = Gate(after=0)
+    origin.add("/held.bin", Resource(Content(10), gate=gate))
+    origin.add("/small.bin", Resource(Content(10)))
+    peaks = []
+    for rows in (10, 300_000):
+        urls = write_list(
+            tmp_path / f"{rows}.tsv",
+            ((f"{rows}/{n}", origin.url("/held.bin" if n % 200 > 190 else "/small.bin"))
+             for n in range(rows)),
+        )  # fmt: skip
+        with start_crawl(tmp_path / "out", urls=urls) as crawl:
+            if rows == 10:
+                peaks.append(crawl.wait(timeout=30).peak_rss)
+            else:
+                gate.wait_until_held(connections=5)
+                crawl.send_signal(signal.SIGINT)
+                peaks.append(crawl.wait(timeout=10).peak_rss)
+    assert peaks[1] - peaks[0] < 25 * MIB
+
+
+def test_memory_does_not_grow_with_the_file(origin: Origin, tmp_path: Path) -> None:
+    content = Content(700 * MIB, seed=1)
+    origin.add("/a.bin", Resource(content))
+
+    result = run_crawl(tmp_path / "out", url=origin.url("/a.bin"))
+
+    assert result.returncode == 0, result.stderr
+    assert result.peak_rss < 130 * MIB
+    (tmp_path / "out/a.bin").unlink()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({}, "nothing to fetch"),
+        ({"urls": "missing.tsv"}, "missing.tsv"),
+        ({"urls": "empty.txt"}, "no row"),
+        ({"urls": "binary.txt"}, "text"),
+        ({"urls": "."}, "folder"),
+        ({"url": "http://h/x", "ulrs": "x"}, "ulrs"),
+        ({"url": "http://h/x", "out": "empty.txt/out"}, "output folder"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(
+    tmp_path: Path, arguments: dict[str, str], word: str
+) -> None:
+    (tmp_path / "empty.txt").write_bytes(b"\n# nothing\n")
+    (tmp_path / "binary.txt").write_bytes(bytes(range(256)))
+    given = {
+        name: str(tmp_path / value) if name in ("urls", "out") else value
+        for name, value in arguments.items()
+    }
+    out = Path(given.pop("out", tmp_path / "out"))
+
+    result = run_crawl(out, arguments=given)
+
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert word in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_setting_is_wrong_usage(tmp_path: Path) -> None:
+    result = run_crawl(tmp_path, url="http://h/x", settings={"FETCHER_MAX_SPLITS": "many"})
+
+    assert result.returncode == 2
+    assert result.stderr == ("fetcher: FETCHER_MAX_SPLITS=many: give a whole number from 1 on\n")
+
+
+def test_bad_rows_fail_with_their_line_and_the_others_go_on(origin: Origin, tmp_path: Path) -> None:
+    origin.add("/a.bin", Resource(Content(10)))
+    urls = tmp_path / "list.tsv"
+    urls.write_text(
+        "file_name\tcdn_link\n"
+        f"good.bin\t{origin.url('/a.bin')}\n"
+        "none.bin\t\n"
+        "gopher.bin\tgopher://h/x\n"
+        f"../up.bin\t{origin.url('/a.bin')}\n"
+        f"also.bin\t{origin.url('/a.bin')}\n"
+    )
+
+    result = run_crawl(tmp_path / "out", urls=urls)
+
+    assert result.returncode == 1
+    failed = {row["error"]["line"]: row["name"] for row in result.report if row["error"]}
+    assert failed == {3: "none.bin", 4: "gopher.bin", 5: "../up.bin"}
+    assert names_in(tmp_path / "out") == {"good.bin", "also.bin"}
+
+
+def test_list_from_a_pipe_begins_before_it_ends(origin: Origin, tmp_path: Path) -> None:
+    origin.add("/a.bin", Resource(Content(10)))
+    out = tmp_path / "out"
+    line = f"a.bin\t{origin.url('/a.bin')}\n"
+
+    result = run_crawl(out, arguments={"urls": "-"}, stdin=line)
+
+    assert result.returncode == 0, result.stderr
+    assert names_in(out) == {"a.bin"}
+
+
+def test_proxy_and_tunnel(origin: Origin, tmp_path: Path) -> None:
+    content = Content(MIB, seed=1)
+    origin.add("/a.bin", Resource(content))
+    proxy = origin.url("").rstrip("/")
+
+    result = run_crawl(
+        tmp_path / "out", url="http://elsewhere.example/a.bin", env={"http_proxy": proxy}
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert checksum(tmp_path / "out/a.bin") == content.sha256
+    assert origin.requests[0].target == "http://elsewhere.example/a.bin"
