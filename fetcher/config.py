@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Protocol
 
 from fetcher.errors import InvalidSettingError
 from fetcher.rules.checksums import ALGORITHMS
 
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE | re.ASCII)
+_SIZE = re.compile(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE | re.ASCII)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 IF_EXISTS = ("skip", "update", "overwrite", "rename")
@@ -31,7 +32,7 @@ def parse_size(value: object) -> int:
     match = _SIZE.fullmatch(str(value))
     if match is None:
         raise ValueError(f"{value!r} is no size; write bytes, or 8M, 1G")
-    return int(float(match[1]) * 1024 ** _POWERS[match[2].upper()])
+    return int(Fraction(match[1]) * 1024 ** _POWERS[match[2].upper()])
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,8 @@ class _Reader:
     def integer(self, name: str, default: int, *, least: int = 0) -> int:
         value = self._value(name, default)
         try:
-            number = int(value)
-        except (TypeError, ValueError):
+            number = int(str(value))
+        except (TypeError, ValueError, OverflowError):
             number = least - 1
         if number < least:
             raise InvalidSettingError(f"{name}={value}: give a whole number from {least} on")
@@ -122,7 +123,7 @@ class _Reader:
         value = self._value(name, default)
         try:
             seconds = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             seconds = -1.0
         if not 0 <= seconds < float("inf") or (positive and seconds == 0):
             raise InvalidSettingError(f"{name}={value}: give a number of seconds")

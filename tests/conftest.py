@@ -1,10 +1,12 @@
 """Servers and certificates for all tests, and the rule that a test leaves no thread behind."""
 
+import os
 import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import trustme
@@ -73,3 +75,10 @@ def tls_origin(certificate_authority: CertificateAuthority) -> Iterator[Origin]:
     """A web server whose certificate is good for clients that know `certificate_authority`."""
     with Origin(certificate_authority.server_context()) as server:
         yield server
+
+
+def not_here(reason: str) -> NoReturn:
+    """Skip a test for what the machine lacks; where all are wanted (``.ci/run``), fail it."""
+    if os.environ.get("FETCHER_ALL_TESTS"):
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -120,6 +120,38 @@ def test_a_refusal_is_final_where_nothing_is_lost() -> None:
     assert not caught.value.retryable
 
 
+def test_a_good_answer_gives_back_all_patience() -> None:
+    resource = Resource()
+    good = Answer(URL, 206, {"content-range": "bytes 5-9/20"})
+    for _ in range(3 * PATIENCE):
+        with pytest.raises(RangesRefusedError) as caught:
+            resource.judge(Answer(URL, 206, {}), 5, 5)
+        assert caught.value.retryable
+        resource.judge(good, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "retryable"),
+    [
+        # A page in place of the file: another length, and nothing by which to know it again.
+        (Answer(URL, 200, {"content-length": "99"}), True),
+        (Answer(URL, 200, {"content-length": "99", "etag": 'W/"b"'}), True),
+        (unsatisfied("bytes */0"), True),
+        (Answer(URL, 200, {"etag": '"b"'}), False),
+        (Answer(URL, 206, {"content-range": "bytes 5-9/30", "last-modified": DATE}), False),
+    ],
+)
+def test_a_change_that_may_be_none_is_asked_for_again(answer: Answer, retryable: bool) -> None:
+    resource = Resource()
+    resource.learn(Version(20, '"a"'))
+    told = []
+    for _ in range(PATIENCE + 1):
+        with pytest.raises(ChangedError) as caught:
+            resource.judge(answer, 5, 5)
+        told.append(caught.value.retryable)
+    assert told == [retryable] * PATIENCE + [False]
+
+
 def test_one_refusal_does_not_speak_for_all() -> None:
     Resource().tolerate(RangesRefusedError("one"), 5)
     assert not RangesRefusedError("another").retryable
@@ -151,8 +183,8 @@ def test_one_flip_is_a_change_like_any_other() -> None:
 
 def test_after_some_flips_a_checksum_stands_in_for_the_etag() -> None:
     resource = Resource()
-    flip(resource, PATIENCE)
     resource.verifiable = True
+    flip(resource, PATIENCE)
     resource.learn(Version(20, '"b"', DATE))
     assert resource.version == Version(20, '"b"', DATE, ignore_etag=True)
     assert resource.ranged
@@ -176,14 +208,58 @@ def test_after_some_flips_without_a_checksum_one_answer_is_taken_whole() -> None
     assert "Range" not in resource.headers(RANGE)
 
 
-def test_a_real_change_is_no_flip() -> None:
+@pytest.mark.parametrize("verifiable", [False, True])
+def test_what_is_never_the_same_twice_is_taken_whole(verifiable: bool) -> None:
     resource = Resource()
-    for number in range(PATIENCE + 3):
+    resource.verifiable = verifiable
+    for number in range(PATIENCE):
+        assert resource.ranged
         resource.learn(Version(20 + number, f'"{number}"', DATE))
         resource.changed(ChangedError("its size changed"))
+    assert not resource.ranged
+    assert not resource.splits
     resource.learn(Version(20, '"b"', DATE))
-    assert resource.ranged
-    assert resource.headers(RANGE)["If-Range"] == '"b"'
+    assert resource.version == Version(20, '"b"', DATE)
+
+
+def test_a_change_and_a_flip_are_not_two_flips() -> None:
+    resource = Resource()
+    resource.verifiable = True
+    flip(resource, 1)
+    resource.changed(ChangedError("its size changed"))
+    assert not resource.ranged
+
+
+# --- what may be joined -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "joinable"),
+    [
+        (None, False),
+        (Version(20), False),
+        (Version(20, 'W/"a"'), False),
+        (Version(20, '"a"'), True),
+        (Version(20, None, DATE), True),
+    ],
+)
+def test_pieces_are_joined_when_something_tells_versions_apart(
+    version: Version | None, joinable: bool
+) -> None:
+    resource = Resource()
+    if version is not None:
+        resource.learn(version)
+    assert resource.joinable is joinable
+    resource.verifiable = True
+    assert resource.joinable
+
+
+def test_a_request_is_conditional_until_an_answer_is_accepted() -> None:
+    assert not Resource().conditional
+    resource = Resource({"If-None-Match": '"a"'})
+    assert resource.conditional
+    resource.learn(Version(20))
+    assert not resource.conditional
 
 
 # --- 416 ----------------------------------------------------------------------------------------

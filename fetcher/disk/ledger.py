@@ -7,15 +7,22 @@ millions takes microseconds. Losing it loses no file: what is not remembered is 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
 from threading import Lock
+from typing import TypeVar
 
 from fetcher.errors import DiskError
 from fetcher.rules.existing import Completed
 from fetcher.rules.names import STATE_FOLDER, numbered
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 30.0
+"""How long to wait for another process that is writing."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS completed (
@@ -42,11 +49,8 @@ class Ledger:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 self._db = self._open()
-            except sqlite3.DatabaseError:
-                # A power cut or another program broke it. Its content is a convenience.
-                for suffix in ("", "-wal", "-shm"):
-                    Path(f"{self._path}{suffix}").unlink(missing_ok=True)
-                self._db = self._open()
+            except sqlite3.DatabaseError as error:
+                self._make_anew(error)
         except (OSError, sqlite3.Error) as error:
             raise DiskError(f"{self._path} cannot be opened: {error}") from error
 
@@ -65,10 +69,11 @@ class Ledger:
 
     def record(self, completed: Completed) -> None:
         """Remember a file; at once, so that a killed process has not forgotten it."""
-        with self._lock, self._told(), self._db:
-            self._db.execute(
+        self._change(
+            lambda: self._db.execute(
                 "INSERT OR REPLACE INTO completed VALUES (?, ?, ?, ?, ?, ?)", astuple(completed)
             )
+        )
 
     def server_name(self, key: str) -> str | None:
         """The name that a server gave to the row with this key."""
@@ -86,42 +91,81 @@ class Ledger:
 
         :raises DiskError: when it cannot be remembered.
         """
-        with self._lock, self._told(), self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            number = 0
-            while True:
-                candidate = numbered(name, number)
-                row = self._db.execute(
-                    "SELECT (SELECT key FROM named WHERE name = ?1),"
-                    " (SELECT count(*) FROM completed WHERE name = ?1)",
-                    (candidate,),
-                ).fetchone()
-                if row[0] == key:
-                    return candidate
-                if row == (None, 0):
-                    self._db.execute("INSERT OR REPLACE INTO named VALUES (?, ?)", (key, candidate))
-                    return candidate
-                number += 1
+        return self._change(lambda: self._claim(key, name))
+
+    def _claim(self, key: str, name: str) -> str:
+        self._db.execute("BEGIN IMMEDIATE")
+        number = 0
+        while True:
+            candidate = numbered(name, number)
+            row = self._db.execute(
+                "SELECT (SELECT key FROM named WHERE name = ?1),"
+                " (SELECT count(*) FROM completed WHERE name = ?1)",
+                (candidate,),
+            ).fetchone()
+            if row[0] == key:
+                return candidate
+            if row == (None, 0):
+                self._db.execute("INSERT OR REPLACE INTO named VALUES (?, ?)", (key, candidate))
+                return candidate
+            number += 1
 
     def close(self) -> None:
         """Close the file; twice does no harm."""
         with self._lock, suppress(sqlite3.Error):
             self._db.close()
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _change(self, change: Callable[[], T]) -> T:
+        """Make a change in one transaction; where the file turns out to be broken, in a new one."""
         try:
-            yield
-        except sqlite3.Error as error:
+            with self._lock:
+                try:
+                    with self._db:
+                        return change()
+                except sqlite3.DatabaseError as error:
+                    self._make_anew(error)
+                    with self._db:
+                        return change()
+        except (OSError, sqlite3.Error) as error:
             raise DiskError(f"{self._path} cannot be written: {error}") from error
 
+    def _make_anew(self, error: sqlite3.DatabaseError) -> None:
+        """A power cut or another program broke the file; its content is a convenience.
+
+        :raises sqlite3.DatabaseError: ``error``, when it is another one.
+        """
+        if _code(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise error
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        self._db = self._open()
+
     def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=30, check_same_thread=False)
+        db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False)
         try:
-            db.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(db)
             db.execute("PRAGMA synchronous=NORMAL")
             db.executescript(_SCHEMA)
         except BaseException:
             db.close()
             raise
         return db
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Switch to WAL mode; SQLite does not wait for another process by itself here."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; 0 for errors of the Python module itself."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fetcher.disk.journal import MAX_BYTES, BadJournalError, Journal, decode
 from fetcher.errors import DiskError, DiskFullError, ForeignFileError, LockedError
-from fetcher.rules.names import part_name
+from fetcher.rules.names import ASIDE_SUFFIX, PART_SUFFIX, part_name
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -41,8 +41,8 @@ class Part:
         self.size: int | None = None
         """Bytes that the whole file will have, once known; for the error when there is no room."""
         with self.told("opened"):
-            self.final.parent.mkdir(parents=True, exist_ok=True)
             _check_inside(out, self.final.parent)
+            self.final.parent.mkdir(parents=True, exist_ok=True)
             self._fd = self._open_locked()
         try:
             with self.told("read"):
@@ -123,7 +123,8 @@ class Part:
             os.fsync(self._fd)
             self.path.rename(self.final)
             _sync_folder(self.final.parent)
-            self._drop_journal()
+            self.journal_path.unlink(missing_ok=True)
+            self._aside.unlink(missing_ok=True)
             return os.fstat(self._fd)
 
     def _check_final(self, replaces: os.stat_result | None) -> None:
@@ -135,7 +136,7 @@ class Part:
             raise ForeignFileError(
                 f"a folder stands where {self.final} belongs: remove or rename it"
             )
-        if replaces is None or not os.path.samestat(found, replaces):
+        if replaces is None or _identity(found) != _identity(replaces):
             raise ForeignFileError(
                 f"another file has come to stand under the name {self.final} meanwhile: overwrite "
                 "or rename it (FETCHER_IF_EXISTS=overwrite or rename), or move it away"
@@ -156,11 +157,15 @@ class Part:
     @property
     def _aside(self) -> Path:
         # As long as the journal's own name, which may be as long as the file system allows.
-        return self.journal_path.with_name(self.journal_path.name[:-1] + "~")
+        name = self.path.name.removesuffix(PART_SUFFIX)
+        return self.path.with_name(name + ASIDE_SUFFIX)
 
     def _drop_journal(self) -> None:
-        self.journal_path.unlink(missing_ok=True)
         self._aside.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            self.journal_path.unlink()
+            # It must not come back after a power cut, over bytes of another version.
+            _sync_folder(self.journal_path.parent)
 
     def _open_locked(self) -> int:
         while True:
@@ -185,12 +190,17 @@ class Part:
             os.close(fd)
 
     def _read_journal(self) -> Journal | None:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            fd = os.open(self.journal_path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = os.open(self.journal_path, flags)
         except FileNotFoundError:
             return None
-        with os.fdopen(fd, "rb") as file:
-            text = file.read(MAX_BYTES + 1)
+        try:
+            text = b""
+            while len(text) <= MAX_BYTES and (block := os.read(fd, 1 << 20)):
+                text += block
+        finally:
+            os.close(fd)
         try:
             journal = decode(text)
         except BadJournalError:
@@ -205,11 +215,16 @@ class Part:
         aside.unlink(missing_ok=True)
         fd = os.open(aside, _OPEN | os.O_EXCL, 0o600)
         try:
-            os.write(fd, text)
+            left = memoryview(text)
+            while left:
+                left = left[os.write(fd, left) :]
             os.fdatasync(fd)
+            aside.rename(self.journal_path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
         finally:
             os.close(fd)
-        aside.rename(self.journal_path)
 
     @contextmanager
     def told(self, what: str) -> Iterator[None]:
@@ -236,6 +251,11 @@ def _check_inside(out: Path, folder: Path) -> None:
     """A symbolic link inside the output folder must not lead a name out of it."""
     if not folder.resolve().is_relative_to(out.resolve()):
         raise ForeignFileError(f"{folder} leads out of {out} by a link: remove the link")
+
+
+def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
+    """What tells a file from another one, and from itself after a change."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _sync_folder(folder: Path) -> None:

@@ -110,9 +110,10 @@ def content_length(answer: Answer) -> int | None:
     value = answer.headers.get("content-length")
     if value is None:
         return None
-    if not _DIGITS.fullmatch(value.strip()):
+    digits = value.strip(" \t")
+    if not _DIGITS.fullmatch(digits):
         raise ProtocolError(f"the server states the length {value[:40]!r}, which is no number")
-    return int(value)
+    return int(digits)
 
 
 def version_of(answer: Answer, size: int | None) -> Version:

@@ -117,7 +117,7 @@ class Ranges:
         self._size = size
         self._free = [(start, min(end, size)) for start, end in self._free if start < size]
         for claim in self._claims:
-            claim.end = min(claim.end, size)
+            claim.end = max(claim.position, min(claim.end, size))
 
     def claim(self, most: int, least: int = 0) -> Claim | None:
         """Take the first free bytes, at most ``most``; None when nothing is free.

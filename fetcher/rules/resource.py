@@ -111,6 +111,7 @@ class Resource:
         size = unsatisfied_size(answer)
         if size == 0 and start == 0 and self.version is None:
             return Body(0, 0, version_of(answer, 0), whole=False)
-        if self.version is not None and size is not None and size != self.version.size:
-            raise ChangedError(f"its size went from {self.version.size} to {size} bytes")
+        known = self.version.size if self.version is not None else None
+        if None not in (known, size) and known != size:
+            raise ChangedError(f"its size went from {known} to {size} bytes")
         raise RangesRefusedError("the server refuses the range (status 416)")

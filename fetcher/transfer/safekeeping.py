@@ -132,13 +132,18 @@ class Safekeeping:
 
 
 async def _to_the_end(work: Callable[..., None], *args: object) -> None:
-    """Run ``work`` in a thread; when cancelled, wait for it all the same.
+    """Run ``work`` in a thread; when cancelled, however often, wait for it all the same.
 
     The file is closed right after, and its number may be another file's then.
     """
     running = asyncio.ensure_future(run_in_thread(work, *args))
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        running.exception()
+        raise cancelled
+    running.result()
