@@ -744,3 +744,35 @@ def test_the_size_of_the_part_is_no_part_of_the_version(tmp_path: Path) -> None:
     with closing(Part(tmp_path, "a")) as part:
         assert part.resumable is not None
         assert part.resumable.version.size is None
+
+
+# --- reserving room -----------------------------------------------------------------------------
+
+
+def test_room_is_reserved_without_a_trace_in_the_file(tmp_path: Path) -> None:
+    with closing(Part(tmp_path, "a")) as part:
+        part.write(0, b"0123")
+        if not part.allocate(0, 8 << 20):
+            pytest.skip("this file system reserves no room")
+        assert part.path.read_bytes() == b"0123"
+        assert part.allocated() >= 8 << 20
+        part.release_spare()
+        assert part.allocated() < 1 << 20
+        part.allocate(0, 8 << 20)
+        part.cut(4)
+        assert part.allocated() < 1 << 20
+        assert part.path.read_bytes() == b"0123"
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="unshare is not installed")
+def test_no_room_is_told_before_the_first_byte(tmp_path: Path, small_disk: tuple[str, ...]) -> None:
+    script = """
+part = Part(out, "a")
+part.size = 1 << 20
+try:
+    print(part.allocate(0, 1 << 20))
+except DiskFullError as error:
+    print(error)
+"""
+    told = python(script, tmp_path, *small_disk)
+    assert "needs 1048576 more bytes" in told

@@ -15,9 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from fetcher.disk.allocation import allocate
 from fetcher.disk.journal import MAX_BYTES, BadJournalError, Journal, decode
 from fetcher.errors import DiskError, DiskFullError, ForeignFileError, LockedError
 from fetcher.rules.names import ASIDE_SUFFIX, PART_SUFFIX, part_name
+
+_SPARE = 1 << 20
+"""Bytes that a file may occupy beyond its size, in blocks and their index."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -80,6 +84,19 @@ class Part:
             os.fdatasync(self._fd)
             self._write_journal(journal.encode())
 
+    def allocate(self, offset: int, length: int) -> bool:
+        """Reserve disk space for a range, in a thread; whether the file system can do that.
+
+        :raises DiskFullError: there is no room.
+        """
+        with self.told("given its room"):
+            return allocate(self._fd, offset, length)
+
+    def release_spare(self) -> None:
+        """Give back what was reserved behind the last byte; while nobody writes."""
+        with suppress(OSError):
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size)
+
     def allocated(self) -> int:
         """Bytes of the disk that the part occupies."""
         return os.fstat(self._fd).st_blocks * 512
@@ -105,7 +122,8 @@ class Part:
     def cut(self, size: int) -> None:
         """Give the file exactly this size (drops what a longer, earlier try left)."""
         with self.told("cut"):
-            if os.fstat(self._fd).st_size != size:
+            found = os.fstat(self._fd)
+            if found.st_size != size or found.st_blocks * 512 > size + _SPARE:
                 os.ftruncate(self._fd, size)
 
     def commit(self, mtime: float | None, replaces: os.stat_result | None) -> os.stat_result:

@@ -124,7 +124,8 @@ class Transfer:
         if size and done == ((0, size),):
             done = ((0, size - 1),) if size > 1 else ()
         self._plan = Plan(self._config, self.resource, done)
-        self.part.size = journal.version.size
+        self.part.size = size
+        self.safekeeping.reserve(size or 0)
         self.counts.resumed = self._plan.ranges.received
         self._show()
 
@@ -153,6 +154,7 @@ class Transfer:
             # What is there stays until another version has been accepted in its place.
             self._stale = self._stale or self._plan.ranges.received > 0
             self._plan = Plan(self._config, self.resource)
+            self.safekeeping.forget_size()
             self._show()
 
     def _note_restart(self) -> None:
@@ -356,6 +358,8 @@ class Transfer:
         except ValueError as error:
             raise ChangedError(f"it became shorter, {size} bytes") from error
         self.part.size = size
+        if size > self._config.min_split_size:
+            self.safekeeping.reserve(size)
         if self.resource.version is not None:
             self.resource.version = self.resource.version.with_size(size)
         self._show()

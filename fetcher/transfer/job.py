@@ -129,8 +129,11 @@ class FileJob:
         """Close the part; one without a byte of the file is not worth keeping."""
         if self._transfer is not None:
             part = self._transfer.part
-            if not self._transfer.received and part.fd >= 0 and not part.has_journal:
-                part.discard()
+            if part.fd >= 0:
+                if self._transfer.received or part.has_journal:
+                    part.release_spare()
+                else:
+                    part.discard()
         part.close()
 
     # --- the transfer ---------------------------------------------------------------------------

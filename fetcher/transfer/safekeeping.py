@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import TypeVar
 
 from scrapy.utils.asyncio import run_in_thread
 
@@ -13,9 +14,17 @@ from fetcher.disk.journal import Journal
 from fetcher.disk.part import Part
 from fetcher.errors import Stopped
 
+T = TypeVar("T")
+
 CHECKPOINT_SECONDS = 1.0
 CHECKPOINT_BYTES = 32 << 20
 """A checkpoint comes after this time or this many new bytes, whichever is first."""
+
+ALLOCATION_STEP = 64 << 20
+"""Bytes to reserve at a time; doubled while a step takes less than :data:`ALLOCATION_SECONDS`.
+Writing to the file waits for a step to end."""
+
+ALLOCATION_SECONDS = 0.005
 
 HASH_SECONDS = 0.05
 HASH_BYTES = 4 << 20
@@ -38,6 +47,7 @@ class Safekeeping:
         self._front = front
         self._unsafe = 0
         self._wake = asyncio.Event()
+        self._size: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._saving = asyncio.Lock()
         self._hashing = asyncio.Lock()
         self._digester = Digester(part.fd, ())
@@ -55,6 +65,15 @@ class Safekeeping:
         """Break off hashing; :meth:`checksums` raises ``reason``."""
         self._digester.stop(reason)
 
+    def reserve(self, size: int) -> None:
+        """The file's size is known: reserve its room on disk."""
+        if not self._size.done():
+            self._size.set_result(size)
+
+    def forget_size(self) -> None:
+        """Another version is to come; call while :meth:`run` is not running."""
+        self._size = asyncio.get_running_loop().create_future()
+
     def wrote(self, count: int) -> None:
         """Note ``count`` new bytes in the part."""
         self._unsafe += count
@@ -68,6 +87,7 @@ class Safekeeping:
         """
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._allocate())
                 group.create_task(self._save())
                 group.create_task(self._follow())
         except ExceptionGroup as errors:
@@ -104,6 +124,18 @@ class Safekeeping:
             await self._advance(size)
             return self._digester.checksums()
 
+    async def _allocate(self) -> None:
+        size = await asyncio.shield(self._size)
+        offset, step = 0, ALLOCATION_STEP
+        loop = asyncio.get_running_loop()
+        while offset < size:
+            began = loop.time()
+            if not await _to_the_end(self._part.allocate, offset, min(step, size - offset)):
+                return
+            offset += step
+            if loop.time() - began < ALLOCATION_SECONDS:
+                step *= 2
+
     async def _save(self) -> None:
         while True:
             with suppress(TimeoutError):
@@ -131,7 +163,7 @@ class Safekeeping:
             digester.follow(front)
 
 
-async def _to_the_end(work: Callable[..., None], *args: object) -> None:
+async def _to_the_end(work: Callable[..., T], *args: object) -> T:
     """Run ``work`` in a thread; when cancelled, however often, wait for it all the same.
 
     The file is closed right after, and its number may be another file's then.
@@ -146,4 +178,4 @@ async def _to_the_end(work: Callable[..., None], *args: object) -> None:
     if cancelled is not None:
         running.exception()
         raise cancelled
-    running.result()
+    return running.result()
