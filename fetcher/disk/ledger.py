@@ -50,7 +50,7 @@ class Ledger:
             try:
                 self._db = self._open()
             except sqlite3.DatabaseError as error:
-                self._make_anew(error)
+                self._db = self._made_anew(error)
         except (OSError, sqlite3.Error) as error:
             raise DiskError(f"{self._path} cannot be opened: {error}") from error
 
@@ -123,13 +123,14 @@ class Ledger:
                     with self._db:
                         return change()
                 except sqlite3.DatabaseError as error:
-                    self._make_anew(error)
+                    broken, self._db = self._db, self._made_anew(error)
+                    broken.close()
                     with self._db:
                         return change()
         except (OSError, sqlite3.Error) as error:
             raise DiskError(f"{self._path} cannot be written: {error}") from error
 
-    def _make_anew(self, error: sqlite3.DatabaseError) -> None:
+    def _made_anew(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
         """A power cut or another program broke the file; its content is a convenience.
 
         :raises sqlite3.DatabaseError: ``error``, when it is another one.
@@ -138,7 +139,7 @@ class Ledger:
             raise error
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self._path}{suffix}").unlink(missing_ok=True)
-        self._db = self._open()
+        return self._open()
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False)
