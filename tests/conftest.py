@@ -10,9 +10,14 @@ from typing import NoReturn
 
 import pytest
 import trustme
+from hypothesis import settings
 
 from tests.crawl import PROJECT
 from tests.servers.origin import Origin
+
+# How long an example takes says something of the machine, not of the code.
+settings.register_profile("fetcher", deadline=None)
+settings.load_profile("fetcher")
 
 
 @dataclass(frozen=True)

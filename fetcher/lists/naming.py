@@ -52,13 +52,6 @@ class Naming:
         given, is_new = self._take(name, owner)
         return given if is_new else None
 
-    def claim(self, name: str, key: str) -> str:
-        """The name to use for a file whose name became known later, from its server.
-
-        :param key: what tells the file from others; the same key and name give the same answer.
-        """
-        return self._take(name, f"\n{name}\n{key}")[0]
-
     def _take(self, wanted: str, owner_text: str) -> tuple[str, bool]:
         """The name that is given, and whether its owner is new."""
         owner = blake2b(owner_text.encode(), digest_size=16).digest()
