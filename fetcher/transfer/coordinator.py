@@ -33,6 +33,7 @@ from fetcher.rules.backoff import Backoff
 from fetcher.rules.ranges import Claim
 from fetcher.rules.resource import Resource
 from fetcher.rules.urls import redact
+from fetcher.transfer.expectations import Expectations
 from fetcher.transfer.plan import Plan
 from fetcher.transfer.requester import Requester
 from fetcher.transfer.safekeeping import Safekeeping
@@ -61,10 +62,10 @@ class Transfer:
     :param config: the settings.
     :param send: asks a server; see the module.
     :param progress: kept up to date for displays.
+    :param expectations: what the file has to be.
     :param on_first: called with the first answer of each attempt and its version, before any byte
         is written; may raise to refuse the file.
     :param condition: headers that make the first request conditional.
-    :param expected_size: bytes, as the list says.
     """
 
     def __init__(
@@ -74,11 +75,11 @@ class Transfer:
         config: Config,
         send: Send,
         progress: FileProgress,
+        expectations: Expectations,
         on_first: Callable[[Answer, Version], None],
         condition: Mapping[str, str] | None = None,
-        expected_size: int | None = None,
     ) -> None:
-        self.expected_size = expected_size
+        self._expectations = expectations
         self.counts = Counts()
         self.resource = Resource(condition)
         self._url = request.url
@@ -320,13 +321,7 @@ class Transfer:
         claim.advance(len(data))
         self._progress.done += len(data)
         self.safekeeping.wrote(len(data))
-        if self.expected_size is not None and claim.position > self.expected_size:
-            self._set_size(claim.position)
-        limit = self._config.max_size
-        if limit and claim.position > limit:
-            raise TooLargeError(
-                f"{redact(self._url)} is larger than DOWNLOAD_MAXSIZE ({limit} bytes)"
-            )
+        self._expectations.check_size(self.part.name, claim.position, more=True)
 
     def count_retry(self, writer: RangeWriter) -> None:
         """See ``Owner.count_retry``."""
@@ -344,15 +339,12 @@ class Transfer:
 
     def _end_of_whole(self, size: int) -> None:
         """A body without a length has ended; that tells the size, unless the list knows better."""
-        if self.expected_size is None or size >= self.expected_size:
+        listed = self._expectations.listed_size
+        if listed is None or size >= listed:
             self._set_size(size)
 
     def _set_size(self, size: int) -> None:
-        if self.expected_size is not None and size != self.expected_size:
-            raise SizeMismatchError(
-                f"the list says that {self.part.name} has {self.expected_size} bytes, the server "
-                f"sent {size}: correct the list"
-            )
+        self._expectations.check_size(self.part.name, size)
         try:
             self._plan.ranges.set_size(size)
         except ValueError as error:

@@ -24,6 +24,11 @@ class Expectations:
         """Who states a checksum, to ``algorithm:hex``."""
 
     @property
+    def listed_size(self) -> int | None:
+        """Bytes, if the list says."""
+        return self._meta["size"]
+
+    @property
     def algorithms(self) -> set[str]:
         """What has to be computed of the bytes."""
         compared = {value.partition(":")[0] for value in self.stated.values()}
@@ -37,7 +42,8 @@ class Expectations:
         :raises TooLargeError: it is larger than ``DOWNLOAD_MAXSIZE``.
         :raises NoChecksumError: a checksum is required, and nobody states one.
         """
-        self._check_size(name, version.size)
+        if version.size is not None:
+            self.check_size(name, version.size)
         if self._config.checksum != "off" and self._meta["checksum"] is None:
             self.stated = stated_checksums(answer.status, answer.headers)
         if self._config.checksum == "require" and not self.stated:
@@ -46,16 +52,19 @@ class Expectations:
                 "list, or set FETCHER_CHECKSUM=auto"
             )
 
-    def _check_size(self, name: str, size: int | None) -> None:
-        if size is None:
-            return
-        listed = self._meta["size"]
-        if listed is not None and size != listed:
+    def check_size(self, name: str, size: int, *, more: bool = False) -> None:
+        """Compare a size with the list's and with the limit.
+
+        :param more: the file has at least these bytes; fewer than the list says are no error yet.
+        :raises SizeMismatchError: the list says another size.
+        :raises TooLargeError: it is larger than ``DOWNLOAD_MAXSIZE``.
+        """
+        listed, limit = self.listed_size, self._config.max_size
+        if listed is not None and (size > listed or (size != listed and not more)):
             raise SizeMismatchError(
                 f"the list says that {name} has {listed} bytes, the server says {size}: correct "
                 "the list"
             )
-        limit = self._config.max_size
         if limit and size > limit:
             raise TooLargeError(
                 f"{name} has {size} bytes, more than DOWNLOAD_MAXSIZE allows ({limit})"

@@ -145,9 +145,9 @@ class FileJob:
             self._config,
             self._send,
             self._progress,
+            self._expectations,
             self._on_first,
             start.condition,
-            self._meta["size"],
         )
         self._transfer = transfer
         self._counts = transfer.counts
