@@ -11,10 +11,13 @@ from fetcher.errors import InvalidSettingError
 from fetcher.rules.checksums import ALGORITHMS
 
 _SIZE = re.compile(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE | re.ASCII)
+_FLAGS = {"1": True, "true": True, "0": False, "false": False}
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 IF_EXISTS = ("skip", "update", "overwrite", "rename")
 CHECKSUM_POLICIES = ("auto", "require", "off")
+HOST_KEY_POLICIES = ("reject", "accept-new")
+FTP_TLS_MODES = ("auto", "require")
 PROGRESS_MODES = ("auto", "bar", "log", "none")
 
 
@@ -53,7 +56,12 @@ class Config:
     checksum: str = "auto"
     record_checksum: str = "sha256"
     progress: str = "auto"
+    ssh_known_hosts: str = "~/.ssh/known_hosts"
+    ssh_host_key_policy: str = "reject"
+    ssh_key: str | None = None
+    ftp_tls: str = "auto"
     max_size: int = 0
+    verify_certificates: bool = True
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Config:
@@ -78,7 +86,14 @@ class Config:
                 "FETCHER_RECORD_CHECKSUM", cls.record_checksum, ("", *ALGORITHMS)
             ),
             progress=read.choice("FETCHER_PROGRESS", cls.progress, PROGRESS_MODES),
+            ssh_known_hosts=str(settings.get("FETCHER_SSH_KNOWN_HOSTS") or cls.ssh_known_hosts),
+            ssh_host_key_policy=read.choice(
+                "FETCHER_SSH_HOST_KEY_POLICY", cls.ssh_host_key_policy, HOST_KEY_POLICIES
+            ),
+            ssh_key=str(settings.get("FETCHER_SSH_KEY") or "") or None,
+            ftp_tls=read.choice("FETCHER_FTP_TLS", cls.ftp_tls, FTP_TLS_MODES),
             max_size=read.size("DOWNLOAD_MAXSIZE", cls.max_size),
+            verify_certificates=read.flag("DOWNLOAD_VERIFY_CERTIFICATES", cls.verify_certificates),
         )
 
     def least_concurrent_requests(self) -> int:
@@ -128,6 +143,12 @@ class _Reader:
         if not 0 <= seconds < float("inf") or (positive and seconds == 0):
             raise InvalidSettingError(f"{name}={value}: give a number of seconds")
         return seconds
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = str(self._value(name, default)).strip().lower()
+        if value not in _FLAGS:
+            raise InvalidSettingError(f"{name}={value}: give True or False")
+        return _FLAGS[value]
 
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
         value = str(self._value(name, default)).strip().lower()

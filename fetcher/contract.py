@@ -71,11 +71,13 @@ class Answer:
     :param url: the address that was asked, redirects followed.
     :param status: an HTTP status; FTP and SFTP handlers answer in the same terms.
     :param headers: names in lower case; the first value of each.
+    :param reason: the server's own words, where they say more than the status.
     """
 
     url: str
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
 
 
 class RangeSink(Protocol):
@@ -101,8 +103,8 @@ class RangeSink(Protocol):
         :raises FetchError: when the answer must not be used; the connection is to be closed.
         """
 
-    def write(self, data: bytes) -> bool:
-        """Put a block where it belongs; false when no more is wanted.
+    def write(self, data: bytes | memoryview) -> bool:
+        """Put a block where it belongs, before it returns; false when no more is wanted.
 
         :raises DiskError: when it cannot be written.
         """

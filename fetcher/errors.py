@@ -13,6 +13,8 @@
     │   ├── ConnectTimeoutError       no connection or no answer in time      (retried)
     │   ├── StalledError              too few bytes for too long              (retried)
     │   ├── CertificateError          the server's certificate is not trusted
+    │   ├── HostKeyError              the SSH server's key is unknown, or has changed
+    │   ├── LoginError                nothing to log in with
     │   ├── StatusError               an answer with a status that is no file
     │   ├── RedirectError             too many redirects, or one to another kind of address
     │   ├── ProtocolError             an answer that contradicts itself or the request
@@ -101,6 +103,14 @@ class StalledError(ServerError, DownloadTimeoutError):
 
 class CertificateError(ServerError, DownloadFailedError):
     """The server's TLS certificate is not trusted."""
+
+
+class HostKeyError(ServerError):
+    """The SSH server's host key is unknown, has changed or is revoked."""
+
+
+class LoginError(ServerError):
+    """The means to log in with cannot be used: a key that is missing, unreadable or encrypted."""
 
 
 class StatusError(ServerError):

@@ -51,6 +51,21 @@ without any fails), `off`."""
 FETCHER_RECORD_CHECKSUM = "sha256"
 """Computed for the report even when there is nothing to compare with; empty for none."""
 
+FETCHER_SSH_KNOWN_HOSTS = "~/.ssh/known_hosts"
+"""The file of SSH host keys that are trusted; unknown and changed ones are refused."""
+
+FETCHER_SSH_HOST_KEY_POLICY = "reject"
+"""`reject` unknown host keys, or `accept-new`: add them to that file. A changed key is refused
+either way."""
+
+FETCHER_SSH_KEY = None
+"""A private key file for SFTP; otherwise `~/.ssh/config`, the agent, the keys in `~/.ssh`, and the
+address's password."""
+
+FETCHER_FTP_TLS = "auto"
+"""`auto`: TLS for `ftps://`, implicit on port 990 (its default) and explicit (`AUTH TLS`) on
+others; `require`: also explicit TLS for every `ftp://`."""
+
 FETCHER_PROGRESS = "auto"
 """`bar` on a terminal and `log` otherwise; or `bar`, `log`, `none`."""
 
@@ -78,11 +93,13 @@ CONCURRENT_ITEMS = 1
 DOWNLOAD_HANDLERS: dict[str, Any] = {
     "http": "fetcher.handlers.http.RangeHTTPDownloadHandler",
     "https": "fetcher.handlers.http.RangeHTTPDownloadHandler",
+    "ftp": "fetcher.handlers.ftp.FTPDownloadHandler",
+    "ftps": "fetcher.handlers.ftp.FTPDownloadHandler",
+    "sftp": "fetcher.handlers.sftp.SFTPDownloadHandler",
     # A list comes from elsewhere and must not read this machine's files.
     "file": None,
     "data": None,
     "s3": None,
-    "ftp": None,
 }
 
 # Scrapy imports what EXTENSIONS and the like set to None all the same, to compare it, which costs a

@@ -132,9 +132,12 @@ def test_every_setting_has_an_effect() -> None:
         "FETCHER_CHECKSUM": "off",
         "FETCHER_RECORD_CHECKSUM": "md5",
         "FETCHER_PROGRESS": "none",
+        "FETCHER_SSH_HOST_KEY_POLICY": "accept-new",
+        "FETCHER_FTP_TLS": "require",
         "DOWNLOAD_MAXSIZE": "1G",
+        "DOWNLOAD_VERIFY_CERTIFICATES": "False",
     }
-    for name in [*OURS, "DOWNLOAD_MAXSIZE"]:
+    for name in [*OURS, "DOWNLOAD_MAXSIZE", "DOWNLOAD_VERIFY_CERTIFICATES"]:
         assert Config.from_settings({name: others.get(name, "7")}) != Config(), name
 
 
@@ -176,11 +179,14 @@ CHOICES = (
     "FETCHER_CHECKSUM",
     "FETCHER_RECORD_CHECKSUM",
     "FETCHER_PROGRESS",
+    "FETCHER_SSH_HOST_KEY_POLICY",
+    "FETCHER_FTP_TLS",
 )
+TEXTS = ("FETCHER_OUTPUT_DIR", "FETCHER_SSH_KNOWN_HOSTS", "FETCHER_SSH_KEY")
 
 
 def test_the_settings_of_these_tests_are_all_there_are() -> None:
-    tested = {*COUNTS, *SIZES, *SECONDS, *CHOICES, "FETCHER_OUTPUT_DIR"}
+    tested = {*COUNTS, *SIZES, *SECONDS, *CHOICES, *TEXTS}
     assert tested - {"DOWNLOAD_MAXSIZE"} == set(OURS)
 
 
@@ -201,6 +207,7 @@ def each(names: tuple[str, ...], *values: object) -> list[tuple[str, object]]:
         ("FETCHER_STALL_TIMEOUT", 0),
         ("FETCHER_CONNECT_TIMEOUT", "0"),
         *each(CHOICES, "maybe", "skip,update", 0, []),
+        *each(("DOWNLOAD_VERIFY_CERTIFICATES",), "", "yes", 2, []),
         ("FETCHER_IF_EXISTS", ""),
         ("FETCHER_CHECKSUM", "sha256"),
         ("FETCHER_RECORD_CHECKSUM", "crc32"),

@@ -25,7 +25,7 @@ def settings_table() -> str:
         assert isinstance(following.value, ast.Constant), f"{name} has no text"
         text = " ".join(str(following.value.value).split())
         default = ast.literal_eval(statement.value)
-        shown = f"`{default}`" if default != "" else "none"
+        shown = "none" if default in ("", None) else f"`{default}`"
         lines.append(f"| `{name}` | {shown} | {text} |")
     return "\n".join(lines)
 

@@ -7,8 +7,9 @@ import re
 from urllib.parse import SplitResult, unquote, unquote_to_bytes, urlsplit, urlunsplit
 
 from fetcher.errors import InvalidURLError
+from fetcher.rules import remote_paths
 
-SCHEMES = ("http", "https")
+SCHEMES = ("http", "https", *remote_paths.SCHEMES)
 """Schemes with a download handler."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE | re.ASCII)
@@ -16,7 +17,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
 _QUERY_VALUE = re.compile(r"=[^&;]*")
 _IN_TEXT = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s<>\"']+", re.IGNORECASE | re.ASCII)
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "ftps": 990, "sftp": 22}
 
 
 def looks_like_url(text: str) -> bool:
@@ -27,7 +28,8 @@ def looks_like_url(text: str) -> bool:
 def check_url(url: str) -> str:
     """The address, without a fragment.
 
-    :raises InvalidURLError: it has no known scheme, no host, a bad port, or control characters.
+    :raises InvalidURLError: it has no known scheme, no host, a bad port, control characters, or
+        names no file.
     """
     if _FORBIDDEN.search(url):
         raise InvalidURLError(
@@ -44,6 +46,8 @@ def check_url(url: str) -> str:
         raise InvalidURLError(f"{redact(url)!r} does not start with one of {known}")
     if not parts.hostname or port == 0:
         raise InvalidURLError(f"{redact(url)!r} names no host")
+    if parts.scheme.lower() in remote_paths.SCHEMES:
+        remote_paths.check_remote(parts, redact(url))
     return urlunsplit(parts._replace(fragment=""))
 
 
@@ -71,7 +75,8 @@ def origin(url: str) -> tuple[str, str, int]:
 
 def last_segment(url: str) -> str:
     """The last segment of the path, percent-decoded; may be empty."""
-    return unquote(urlsplit(url).path.rpartition("/")[2], errors="replace")
+    path = remote_paths.path_name(urlsplit(url))
+    return unquote(path.rpartition("/")[2], errors="replace")
 
 
 def redact(url: str) -> str:

@@ -35,7 +35,7 @@ from fetcher.rules.resource import Resource
 from fetcher.rules.urls import redact
 from fetcher.transfer.expectations import Expectations
 from fetcher.transfer.plan import Plan
-from fetcher.transfer.requester import Requester
+from fetcher.transfer.requester import Requester, refused
 from fetcher.transfer.safekeeping import Safekeeping
 from fetcher.transfer.writer import RangeWriter
 
@@ -267,10 +267,10 @@ class Transfer:
             elif response.status == 416 and not claim.remaining:
                 return
             elif not self._requester.expire(response):
-                raise self._requester.refused(response.status)
+                raise refused(self._url, response.status, writer.reason)
             delay = writer.next_try()
             if delay is None:
-                raise self._requester.refused(response.status)
+                raise refused(self._url, response.status, writer.reason)
             await writer.pause(delay)
 
     # --- what writers call (writer.Owner) -------------------------------------------------------

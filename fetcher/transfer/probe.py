@@ -8,11 +8,11 @@ from scrapy import Request
 
 from fetcher.config import Config
 from fetcher.contract import META_SINK, Answer, Send
-from fetcher.errors import StatusError, Stopped
+from fetcher.errors import Stopped
 from fetcher.rules.answers import judge, unsatisfied_size
 from fetcher.rules.backoff import Backoff
 from fetcher.rules.ranges import Claim
-from fetcher.rules.urls import redact
+from fetcher.transfer.requester import refused
 from fetcher.transfer.writer import RangeWriter
 
 
@@ -37,10 +37,7 @@ class Probe:
         meta = {**self._request.meta, META_SINK: self._writer}
         response = await self._send(self._request.replace(meta=meta, dont_filter=True))
         if self.answer is None or response.status not in (200, 206, 416):
-            raise StatusError(
-                f"{redact(self._request.url)} was answered with status {response.status}",
-                response.status,
-            )
+            raise refused(self._request.url, response.status, self._writer.reason)
         if self.answer.status == 416:
             return unsatisfied_size(self.answer)
         return judge(self.answer, 0, None).version.size

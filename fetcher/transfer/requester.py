@@ -16,7 +16,7 @@ from fetcher.transfer.writer import RangeWriter
 _EXPIRED = (401, 403, 404, 410)
 _KEPT_META = ("proxy", "bindaddress")
 _ADVICE = {
-    401: "it wants a login",
+    401: "it wants a login, check user and password",
     403: "access is refused or the link has expired; a fresh link under the same name goes on",
     404: "there is no such file, check the address",
     410: "the file is gone",
@@ -53,12 +53,6 @@ class Requester:
         if self.url == response.url:
             self.url = self._request.url
         return True
-
-    def refused(self, status: int) -> StatusError:
-        """The error for an answer that carries no file."""
-        advice = _ADVICE.get(status, "try again later")
-        url = redact(self._request.url)
-        return StatusError(f"{url} was answered with status {status}: {advice}", status)
 
     async def ask(self, writer: RangeWriter) -> Response:
         """The answer to the writer's range, its body already in the writer.
@@ -99,3 +93,13 @@ def _take_notice(ended: asyncio.Future[Response]) -> None:
     """Look at the outcome of what nobody waits for any more, so that it is not reported as lost."""
     if not ended.cancelled():
         ended.exception()
+
+
+def refused(url: str, status: int, reason: str) -> StatusError:
+    """The error for an answer that carries no file.
+
+    :param reason: the server's own words.
+    """
+    advice = _ADVICE.get(status, "try again later")
+    answer = f"{reason!r} (status {status})" if reason else f"status {status}"
+    return StatusError(f"{redact(url)} was answered with {answer}: {advice}", status)

@@ -45,6 +45,8 @@ class RangeWriter:
         """The answer is the whole file; set by the owner."""
         self.skip = 0
         """Bytes of the coming body that are there already; set by the owner."""
+        self.reason = ""
+        """The server's own words with its last answer."""
         self.rate: float | None = None
         """Bytes a second lately; None until :meth:`measure` has been called twice."""
         self._owner = owner
@@ -92,9 +94,10 @@ class RangeWriter:
         if self._reason is not None:
             raise self._reason
         self.skip = 0
+        self.reason = answer.reason
         return self._owner.accept(self, answer)
 
-    def write(self, data: bytes) -> bool:
+    def write(self, data: bytes | memoryview) -> bool:
         """See ``RangeSink.write``."""
         if self._reason is not None:
             raise self._reason

@@ -4,7 +4,8 @@ Built on Scrapy's :class:`HTTP11DownloadHandler`, whose agents do proxies, CONNE
 requests without a sink go through it untouched. What is replaced for requests with one: the body
 goes to the sink instead of memory, and a stall clock stands in place of the total timeout.
 
-Private names of Scrapy and Twisted are used here and in :mod:`fetcher.handlers.connection` only.
+Private names of Scrapy and Twisted are used here and in :mod:`fetcher.handlers.http.connection`
+only.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from twisted.web.iweb import UNKNOWN_LENGTH
 
 from fetcher.config import Config
 from fetcher.contract import META_SINK, Answer, RangeSink, plain_headers
-from fetcher.errors import ConnectTimeoutError
-from fetcher.handlers.body import BodyReader, abort
-from fetcher.handlers.connection import ConnectionFactory
-from fetcher.handlers.failures import translated
+from fetcher.handlers import reasons
+from fetcher.handlers.http.body import BodyReader, abort
+from fetcher.handlers.http.connection import ConnectionFactory
+from fetcher.handlers.http.failures import translated
 from fetcher.rules.urls import redact
 
 
@@ -107,9 +108,7 @@ class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
         except Exception as error:
             if not timed_out.is_set():
                 raise
-            raise ConnectTimeoutError(
-                f"{redact(url)} gave no answer within {timeout:g} s: the server is down or busy"
-            ) from error
+            raise reasons.silent(redact(url), timeout) from error
         finally:
             late.cancel()
 

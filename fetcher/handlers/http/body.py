@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -15,7 +14,7 @@ from twisted.web.http import PotentialDataLoss
 from fetcher.config import Config
 from fetcher.contract import RangeSink
 from fetcher.errors import ConnectionFailedError, StalledError
-from fetcher.rules.stall import StallClock
+from fetcher.handlers.stalls import StallTimer
 
 
 def abort(txresponse: TxResponse) -> None:
@@ -45,21 +44,21 @@ class BodyReader(Protocol):
         self._txresponse = txresponse
         self._sink = sink
         self._config = config
-        self._clock = StallClock(config.stall_timeout, config.stall_speed)
         self._received = 0
         self._full = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: StallTimer | None = None
 
     def connectionMade(self) -> None:
         """The body is about to come."""
-        self._wind()
+        self._timer = StallTimer(self._config, self._stalled)
 
     def dataReceived(self, data: bytes) -> None:
         """A block of the body."""
         if self.finished.called:
             return
         self._received += len(data)
-        self._clock.received(len(data))
+        if self._timer is not None:
+            self._timer.received(len(data))
         if self._full:
             self._end_early()
         elif self._sink is None:
@@ -100,23 +99,8 @@ class BodyReader(Protocol):
         connection: Any = self._txresponse
         return bool(connection.connection.ended_cleanly)
 
-    def _wind(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._clock.interval, self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        if not self._clock.tick():
-            self._wind()
-            return
-        self._end_early(
-            Failure(
-                StalledError(
-                    f"the connection stalled: under {self._config.stall_speed} bytes a second for "
-                    f"{self._config.stall_timeout:g} s"
-                )
-            )
-        )
+    def _stalled(self, error: StalledError) -> None:
+        self._end_early(Failure(error))
 
     def _end_early(self, failure: Failure | None = None) -> None:
         self._end(failure)
@@ -124,8 +108,7 @@ class BodyReader(Protocol):
 
     def _end(self, failure: Failure | None = None) -> None:
         if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+            self._timer.stop()
         if failure is None:
             self.finished.callback(None)
         else:

@@ -18,13 +18,8 @@ from twisted.web.client import (
     ResponseNeverReceived,
 )
 
-from fetcher.errors import (
-    CertificateError,
-    ConnectionFailedError,
-    ConnectTimeoutError,
-    FetchError,
-    ProtocolError,
-)
+from fetcher.errors import ConnectionFailedError, FetchError, ProtocolError
+from fetcher.handlers import reasons
 from fetcher.rules.urls import redact
 
 _WRAPPERS = (
@@ -46,33 +41,28 @@ def translated(error: BaseException, url: str) -> BaseException:
         if isinstance(cause, FetchError) or type(cause).__module__.startswith("fetcher."):
             return _located(cause, url)
         if isinstance(cause, VerificationError) or _is_untrusted(cause):
-            return CertificateError(
-                f"the certificate of {host} is not trusted: check the address, or add the "
-                "authority's certificate by SSL_CERT_FILE"
-            )
+            return reasons.untrusted(host)
     for cause in _causes(error):
         if isinstance(cause, tx.DNSLookupError):
-            return ConnectionFailedError(
-                f"the host {host} was not found: check the address and the network"
-            )
+            return reasons.not_found(host)
         if isinstance(cause, tx.ConnectionRefusedError):
-            return ConnectionFailedError(f"{host} refused the connection: is the server running?")
+            return reasons.refused(host)
         if isinstance(cause, tx.TimeoutError):
-            return ConnectTimeoutError(f"{host} did not answer in time: is it reachable?")
+            return reasons.unanswered(host)
         if isinstance(cause, tx.NoRouteError | tx.ConnectError):
-            return ConnectionFailedError(f"{host} cannot be reached: check the network")
+            return reasons.unreachable(host)
         if isinstance(cause, TunnelError):
             return ConnectionFailedError(f"the proxy gave no way to {host}: {cause}")
         if isinstance(cause, tx.SSLError | SSL.Error):
-            return ConnectionFailedError(f"no TLS connection with {host}: {_reason(cause)}")
+            return reasons.no_tls(host, _reason(cause))
         if isinstance(cause, tx.ConnectionLost):
-            return ConnectionFailedError(f"the connection to {host} broke")
+            return reasons.broken(host)
         if isinstance(cause, ParseError | ValueError | KeyError):
             garbage = ProtocolError(f"{redact(url)} was answered with something that is not HTTP")
             garbage.retryable = True
             return garbage
     if isinstance(error, _WRAPPERS):
-        return ConnectionFailedError(f"the connection to {host} broke")
+        return reasons.broken(host)
     return error
 
 

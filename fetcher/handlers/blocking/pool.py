@@ -1,0 +1,162 @@
+"""The sessions of one protocol: reused, bounded for each server, closed when idle."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fetcher.handlers.blocking.login import Login
+from fetcher.handlers.blocking.session import Session, TooManyConnections
+from fetcher.handlers.blocking.worker import Worker
+
+IDLE = 10.0
+"""Seconds a session is kept for the next file; servers close theirs after a minute or so."""
+
+PATIENCE = 30.0
+"""Seconds after which a server that took no further connection is asked for one more."""
+
+
+@dataclass(eq=False)
+class _Server:
+    """What is open to one server."""
+
+    limit: int | None = None
+    """Connections that it takes; None until it has refused one."""
+    refused_at: float = 0.0
+    lent: int = 0
+    idle: dict[Worker, asyncio.TimerHandle] = field(default_factory=dict)
+    waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+
+    @property
+    def total(self) -> int:
+        return self.lent + len(self.idle)
+
+    def has_room(self) -> bool:
+        if self.limit is None:
+            return True
+        if time.monotonic() - self.refused_at > PATIENCE:
+            self.limit += 1
+            self.refused_at = time.monotonic()
+        return self.lent < self.limit
+
+    def refused(self) -> None:
+        self.limit = max(1, self.total)
+        self.refused_at = time.monotonic()
+
+    def accepted(self) -> None:
+        """A login that succeeds proves that so many are possible."""
+        if self.limit is not None:
+            self.limit = max(self.limit, self.total)
+
+
+class Pool:
+    """Lends sessions, and belongs to the event loop.
+
+    How many requests go to a host at a time is for Scrapy's slots to say
+    (``CONCURRENT_REQUESTS_PER_DOMAIN``); how many connections a server takes, the server says, and
+    further requests wait here until one is free.
+
+    :param make: a session for a login, not connected yet.
+    :param timeout: seconds for connecting and logging in.
+    """
+
+    def __init__(self, make: Callable[[Login], Session], timeout: float) -> None:
+        self._make = make
+        self._timeout = timeout
+        self._servers: dict[tuple[str, int | None], _Server] = {}
+        self._workers: set[Worker] = set()
+
+    async def acquire(self, login: Login) -> Worker:
+        """A session that is logged in; waiting for a free one is not bounded.
+
+        :raises TooManyConnections: the server takes none at all.
+        :raises TimeoutError: it did not answer in time.
+        """
+        server = self._servers.setdefault((login.host, login.port), _Server())
+        while True:
+            await self._turn(server)
+            worker = self._idle(server, login)
+            if worker is not None:
+                return worker
+            worker = Worker(login, self._make(login))
+            self._workers.add(worker)
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await worker.call(worker.session.login)
+            except BaseException as error:
+                self.discard(worker)
+                if not isinstance(error, TooManyConnections) or not server.total:
+                    raise
+                server.refused()
+            else:
+                server.accepted()
+                return worker
+
+    def release(self, worker: Worker) -> None:
+        """The request has been served; the session may serve another."""
+        worker.served += 1
+        server = self._of(worker)
+        loop = asyncio.get_running_loop()
+        server.idle[worker] = loop.call_later(IDLE, self._close_idle, server, worker)
+        self._next(server)
+
+    def discard(self, worker: Worker) -> None:
+        """The session cannot be used any more."""
+        self._workers.discard(worker)
+        worker.close(interrupt=True)
+        self._next(self._of(worker))
+
+    def close(self) -> None:
+        """End all sessions at once."""
+        for server in self._servers.values():
+            for worker in tuple(server.idle):
+                self._close_idle(server, worker)
+        for worker in self._workers:
+            worker.close(interrupt=True)
+        self._workers.clear()
+
+    async def _turn(self, server: _Server) -> None:
+        """Wait until a session may be lent; first come, first served."""
+        if not server.waiting and server.has_room():
+            server.lent += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        server.waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn in server.waiting:
+                server.waiting.remove(turn)
+            elif not turn.cancelled():
+                self._next(server)
+            raise
+
+    def _next(self, server: _Server) -> None:
+        """One that was lent is back: let those who wait have it."""
+        server.lent -= 1
+        while server.waiting and server.has_room():
+            turn = server.waiting.popleft()
+            if not turn.done():
+                server.lent += 1
+                turn.set_result(None)
+
+    def _idle(self, server: _Server, login: Login) -> Worker | None:
+        """One of the same login that has nothing to do; else room for a new one is made."""
+        for worker in reversed(server.idle):
+            if worker.login == login:
+                server.idle.pop(worker).cancel()
+                return worker
+        if server.idle and server.limit is not None and server.total > server.limit:
+            self._close_idle(server, next(iter(server.idle)))
+        return None
+
+    def _close_idle(self, server: _Server, worker: Worker) -> None:
+        server.idle.pop(worker).cancel()
+        self._workers.discard(worker)
+        worker.close(interrupt=False)
+
+    def _of(self, worker: Worker) -> _Server:
+        return self._servers[worker.login.host, worker.login.port]

@@ -1,0 +1,77 @@
+"""What a protocol has to bring: one connection, logged in, that reads one file at a time."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from fetcher.rules.replies import Facts
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not an error
+    """The server answers, but gives no file.
+
+    :param status: the HTTP status that says the same: 401, 403, 404, 503.
+    :param reason: the server's own words.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class TooManyConnections(Exception):  # noqa: N818 - an answer, not an error
+    """The server takes no further connection; it may well serve those it has.
+
+    :param reason: the server's own words.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Session(Protocol):
+    """A connection to a server.
+
+    All methods block, and are called in the session's own thread, one at a time; only
+    :meth:`interrupt` may be called from another. They raise :class:`Refused`, an
+    :class:`OSError` or :class:`EOFError` when the connection breaks, or a
+    :class:`fetcher.errors.FetchError`; after anything but :class:`Refused` the session is closed
+    and not used again.
+    """
+
+    ranges: bool
+    """Whether files can be read from any position on; known once logged in."""
+    runs_on: bool
+    """Whether a transfer goes on to the end of the file until it is broken off."""
+
+    def login(self) -> None:
+        """Connect and log in.
+
+        :raises TooManyConnections: the server takes no more of them.
+        """
+
+    def facts(self, url: str) -> Facts:
+        """What the server says of the file.
+
+        :raises Refused: there is none, or it is a folder, or not to be read.
+        """
+
+    def open(self, url: str, start: int, end: int | None) -> None:
+        """Begin a transfer from ``start`` on; ``end`` is where it will not be needed any more.
+
+        :raises Refused: the file is not to be read.
+        """
+
+    def read(self) -> bytes | memoryview:
+        """The next block, valid until the call after the next; empty at the end of the file."""
+
+    def finish(self) -> None:
+        """End the transfer, whether it is through or not."""
+
+    def interrupt(self) -> None:
+        """Make the method that blocks, and any later one, fail soon. From any thread."""
+
+    def close(self) -> None:
+        """Let go of everything; no error."""

@@ -1,0 +1,5 @@
+"""ftp:// and ftps://, on ftplib."""
+
+from fetcher.handlers.ftp.handler import FTPDownloadHandler
+
+__all__ = ["FTPDownloadHandler"]

@@ -1,0 +1,5 @@
+"""sftp://, on paramiko."""
+
+from fetcher.handlers.sftp.handler import SFTPDownloadHandler
+
+__all__ = ["SFTPDownloadHandler"]

@@ -1,0 +1,203 @@
+"""One SFTP session: logged in, reading one file at a time, several blocks ahead."""
+
+from __future__ import annotations
+
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+import paramiko
+
+from fetcher.config import Config
+from fetcher.errors import ConnectionFailedError, ProtocolError
+from fetcher.handlers.blocking import Login, Refused
+from fetcher.handlers.blocking.sockets import Sockets
+from fetcher.handlers.sftp import ssh
+from fetcher.handlers.sftp.known_hosts import KnownHosts
+from fetcher.handlers.sftp.protocol import Code, Connection, StatusReply
+from fetcher.rules.remote_paths import sftp_path
+from fetcher.rules.replies import Facts
+
+REQUEST = 255 << 10
+"""Bytes asked for at a time: the most that OpenSSH gives; from others, what they give."""
+AHEAD = 32
+"""Requests in flight: as many bytes as the SSH window lets through."""
+CONFIG = Path("~/.ssh/config")
+
+
+class SFTPSession:
+    """See :class:`fetcher.handlers.blocking.Session`.
+
+    :param login: the address's.
+    :param known_hosts: checks the server's key.
+    :param config: the settings.
+    """
+
+    ranges = True
+    runs_on = False
+
+    def __init__(self, login: Login, known_hosts: KnownHosts, config: Config) -> None:
+        self._login = login
+        self._known_hosts = known_hosts
+        self._config = config
+        self._sockets = Sockets(config.connect_timeout)
+        self._client: paramiko.SSHClient | None = None
+        self._sftp: Connection | None = None
+        self._size: int | None = None
+        self._request = REQUEST
+        self._reading: _Reading | None = None
+
+    def login(self) -> None:
+        """See ``Session.login``."""
+        key = self._config.ssh_key
+        self._client = ssh.connect(
+            ssh.target(self._login, CONFIG.expanduser()),
+            self._login.password,
+            Path(key) if key else None,
+            self._known_hosts,
+            self._sockets,
+            self._config.connect_timeout,
+        )
+        transport = self._client.get_transport()
+        if transport is None:
+            raise EOFError
+        try:
+            channel = transport.open_session(timeout=self._config.connect_timeout)
+            channel.invoke_subsystem("sftp")
+        except paramiko.SSHException as error:
+            raise Refused(403, f"no SFTP here: {error}") from error
+        self._sftp = Connection(channel)
+        self._sftp.begin()
+
+    def facts(self, url: str) -> Facts:
+        """See ``Session.facts``."""
+        try:
+            attributes = self._connection.stat(sftp_path(url))
+        except StatusReply as reply:
+            raise _refused(reply) from reply
+        if attributes.mode is not None and stat.S_ISDIR(attributes.mode):
+            raise Refused(404, "this is a folder")
+        if attributes.mode is not None and not stat.S_ISREG(attributes.mode):
+            raise Refused(403, "this is no regular file")
+        self._size = attributes.size
+        return Facts(attributes.size, attributes.modified)
+
+    def open(self, url: str, start: int, end: int | None) -> None:
+        """See ``Session.open``."""
+        try:
+            handle = self._connection.open(sftp_path(url))
+        except StatusReply as reply:
+            raise _refused(reply) from reply
+        # One byte more than the file is said to have: it must not be there.
+        surplus = 1 if end is not None and end == self._size else 0
+        self._reading = _Reading(
+            self._connection, handle, start, None if end is None else end + surplus
+        )
+
+    def read(self) -> bytes | memoryview:
+        """See ``Session.read``."""
+        if self._reading is None:
+            return b""
+        try:
+            return self._reading.next_block()
+        except StatusReply as reply:
+            if reply.code in (Code.NO_CONNECTION, Code.CONNECTION_LOST):
+                raise EOFError from reply
+            raise ConnectionFailedError(
+                f"{self._login.server} cannot read the file: {reply.words}"
+            ) from reply
+
+    def finish(self) -> None:
+        """See ``Session.finish``."""
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
+
+    def interrupt(self) -> None:
+        """See ``Session.interrupt``."""
+        self._sockets.interrupt()
+
+    def close(self) -> None:
+        """See ``Session.close``."""
+        if self._client is not None:
+            with suppress(OSError, EOFError, paramiko.SSHException):
+                self._client.close()
+        self._sockets.close_all()
+
+    @property
+    def _connection(self) -> Connection:
+        if self._sftp is None:
+            raise EOFError
+        return self._sftp
+
+
+class _Reading:
+    """One file being read: asked for ahead, given in order."""
+
+    def __init__(self, sftp: Connection, handle: bytes, start: int, end: int | None) -> None:
+        self._sftp = sftp
+        self._handle = handle
+        self._position = start
+        self._asked = start
+        self._end = end
+        self._request = REQUEST
+        self._in_flight: dict[int, tuple[int, int]] = {}
+        """Number of the request, to offset and size."""
+        self._waiting: dict[int, bytes | memoryview] = {}
+        """Blocks that came before those that belong before them."""
+
+    def next_block(self) -> bytes | memoryview:
+        """The bytes that follow; empty at the end."""
+        while (block := self._waiting.pop(self._position, None)) is None:
+            self._ask_ahead()
+            if not self._in_flight:
+                return b""
+            self._take(*self._sftp.next_data())
+        self._position += len(block)
+        self._ask_ahead()
+        return block
+
+    def close(self) -> None:
+        """What is still to come is not wanted."""
+        for number in self._in_flight:
+            self._sftp.forget(number)
+        self._sftp.close(self._handle)
+
+    def _ask_ahead(self) -> None:
+        while len(self._in_flight) + len(self._waiting) < AHEAD and (
+            self._end is None or self._asked < self._end
+        ):
+            size = self._request
+            if self._end is not None:
+                size = min(size, self._end - self._asked)
+            self._ask(self._asked, size)
+            self._asked += size
+
+    def _ask(self, offset: int, size: int) -> None:
+        self._in_flight[self._sftp.ask_read(self._handle, offset, size)] = offset, size
+
+    def _take(self, number: int, data: bytes | memoryview | None) -> None:
+        asked = self._in_flight.pop(number, None)
+        if asked is None:
+            raise ProtocolError("the server answers what was not asked (SFTP)")
+        offset, size = asked
+        if not data:
+            # The end of the file; what was asked for behind it is not there either.
+            self._end = min(offset, self._end if self._end is not None else offset)
+            return
+        if len(data) > size:
+            raise ProtocolError("the server sends more than it was asked for (SFTP)")
+        self._waiting[offset] = data
+        if len(data) < size:
+            # Servers have limits of their own: this one's is no larger than this.
+            self._ask(offset + len(data), size - len(data))
+            if size == self._request:
+                self._request = len(data)
+
+
+def _refused(reply: StatusReply) -> Refused:
+    if reply.code == Code.NO_SUCH_FILE:
+        return Refused(404, reply.words)
+    if reply.code in (Code.NO_CONNECTION, Code.CONNECTION_LOST):
+        raise EOFError from reply
+    return Refused(403, reply.words)
