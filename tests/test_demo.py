@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import ftplib
 import hashlib
 import http.client
 import io
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
+import paramiko
 import pytest
 from rich.console import Console
 
 from fetcher.commands.demo import _table
-from fetcher.demo import Outcome, outcome
+from fetcher.demo import SERVERS, Outcome, outcome
 from fetcher.demo.files import DemoFile, Faults, demo_files, is_same, write_list
+from fetcher.demo.ftp_server import FTPDemoServer
 from fetcher.demo.http_server import HTTPDemoServer, UnsatisfiableError, parse_range
+from fetcher.demo.sftp_server import SFTPDemoServer
 
 PROJECT = Path(__file__).parent.parent
 SIZE = 300_000
@@ -65,12 +72,26 @@ class TestCommand:
         assert run.stderr == ""
         for file in demo_files():
             assert file.name in run.stdout
-            assert file.special in run.stdout
+            assert f"{file.protocol}, {file.special}" in run.stdout
         assert "all right byte for byte" in run.stdout
         assert "\x1b" not in run.stdout
         assert max(map(len, run.stdout.splitlines())) <= 80
         assert seconds < 20
         assert list((tmp_path / "tmp").iterdir()) == []
+        rows = {row[0]: row for row in map(str.split, run.stdout.splitlines()) if len(row) == 9}
+        assert {file.name for file in demo_files()} <= rows.keys()
+        for name in ("cut.bin", "busy.bin", "ftp-cut.bin", "sftp-cut.bin"):
+            assert int(rows[name][6]) > 0, "retries"
+
+    def test_what_the_user_has_for_ssh_does_not_matter(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        (tmp_path / ".ssh").mkdir()
+        (tmp_path / ".ssh" / "config").write_text("Host *\n  ProxyCommand false\n")
+        run = run_demo(tmp_path / "tmp")
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert [path.name for path in (tmp_path / ".ssh").iterdir()] == ["config"]
 
     def test_keeps_the_files_where_it_is_told(self, tmp_path: Path) -> None:
         keep = tmp_path / "kept"
@@ -80,6 +101,8 @@ class TestCommand:
         for file in demo_files():
             assert (keep / "fetched" / file.name).stat().st_size == file.size
         assert not list((keep / "fetched").glob("*.part*"))
+        assert "demo:" in (keep / "list.tsv").read_text()
+        assert "demo:" not in (keep / "crawl.log").read_text()
         rows = (keep / "fetched" / "report.jsonl").read_text().splitlines()
         large = next(row for row in map(json.loads, rows) if row["name"] == "large.bin")
         assert large["status"] == "ok"
@@ -129,7 +152,10 @@ class TestCommand:
 
     def test_is_not_what_the_other_commands_wait_for(self) -> None:
         """Scrapy imports the modules of all commands whichever it runs."""
-        script = "import sys, fetcher.commands.demo; print(sys.modules.keys() & {'rich'})"
+        script = (
+            "import sys, fetcher.commands.demo;"
+            "print(sys.modules.keys() & {'rich', 'paramiko', 'pyftpdlib'})"
+        )
         run = subprocess.run(
             [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True
         )
@@ -150,7 +176,7 @@ class TestOutcome:
         first = self.row(status="failed", error=stopped, connections=5)
         second = self.row(resumed=7)
         assert outcome(file, file.path, [{"a": first}, {"a": second}]) == Outcome(
-            "a", "short", ("stopped", "ok"), 3, 7, 20, 5, 2, 1.0, right=True
+            "a", "http, short", ("stopped", "ok"), 3, 7, 20, 5, 2, 1.0, right=True
         )
 
     def test_tells_why_it_failed(self, file: DemoFile) -> None:
@@ -165,7 +191,7 @@ class TestOutcome:
         wide = [
             Outcome(
                 file.name,
-                file.special,
+                f"{file.protocol}, {file.special}",
                 ("stopped", "unchanged"),
                 file.size,
                 file.size,
@@ -183,7 +209,7 @@ class TestOutcome:
         assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
         for whole in (
             "large.bin",
-            "checksum in list",
+            *(f"{file.protocol}, {file.special}" for file in demo_files()),
             "unchanged",
             "Verified",
             "64.0M",
@@ -193,6 +219,11 @@ class TestOutcome:
 
 
 class TestFiles:
+    def test_are_of_every_protocol_and_the_large_one_comes_last(self) -> None:
+        files = demo_files()
+        assert {file.protocol for file in files} == SERVERS.keys()
+        assert files[-1].name == "large.bin"
+
     def test_are_the_same_each_time(self, tmp_path: Path) -> None:
         (tmp_path / "again").mkdir()
         one = DemoFile("a.bin", 3 << 20, "").made(tmp_path)
@@ -241,6 +272,13 @@ class TestFaults:
             thread.join(5)
             assert not thread.is_alive()
         faults.before(100)
+
+    def test_hold_can_be_asked_for_without_waiting(self) -> None:
+        faults = Faults(hold_after=10)
+        assert [faults.holds(size) for size in (10, 0, 1, 0)] == [False, False, True, True]
+        assert faults.held.is_set()
+        faults.release()
+        assert not faults.holds(1)
 
 
 @pytest.mark.parametrize(
@@ -350,3 +388,283 @@ class TestHTTPServer:
         assert 0 < len(cut.value.partial) <= SIZE // 3
         client.close()
         assert threading.active_count() == before
+
+
+class TestFTPServer:
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> DemoFile:
+        return DemoFile("a é.bin", SIZE, "").made(tmp_path)
+
+    @contextmanager
+    def serve(self, *files: DemoFile) -> Iterator[FTPDemoServer]:
+        """Afterwards, nothing of the server is left."""
+        before = threading.active_count()
+        with closing(FTPDemoServer(files)) as server:
+            yield server
+        assert threading.active_count() == before
+
+    @contextmanager
+    def connect(self, server: FTPDemoServer) -> Iterator[ftplib.FTP]:
+        url = urlsplit(server.url(""))
+        assert url.hostname is not None
+        assert url.port is not None
+        with closing(ftplib.FTP()) as client:  # noqa: S321 (it is what is tested)
+            client.connect(url.hostname, url.port, 5)
+            client.login()
+            client.voidcmd("TYPE I")
+            yield client
+
+    def get(self, client: ftplib.FTP, name: str, rest: int | None = None) -> tuple[str, bytes]:
+        """The last reply, and what came."""
+        body = io.BytesIO()
+        try:
+            reply = client.retrbinary(f"RETR {name}", body.write, rest=rest)
+        except ftplib.Error as error:
+            reply = str(error)
+        return reply, body.getvalue()
+
+    def test_whole_file_and_rest_of_it(self, file: DemoFile) -> None:
+        data = file.path.read_bytes()
+        with self.serve(file) as server, self.connect(server) as client:
+            assert self.get(client, file.name) == ("226 Transfer complete.", data)
+            assert self.get(client, file.name, SIZE - 1000)[1] == data[-1000:]
+            client.af = socket.AF_INET6  # by which this client chooses EPSV
+            assert self.get(client, file.name, 0)[1] == data
+
+    def test_tells_size_and_time(self, file: DemoFile) -> None:
+        os.utime(file.path, (0, 951_782_400))
+        with self.serve(file) as server, self.connect(server) as client:
+            assert client.size(file.name) == SIZE
+            assert client.sendcmd(f"MDTM {file.name}") == "213 20000229000000"
+            assert client.nlst() == [file.name]
+
+    def test_address(self, tmp_path: Path, file: DemoFile) -> None:
+        with self.serve(file) as server:
+            address = rf"ftp://127\.0\.0\.1:\d+/{quote(file.name)}"
+            assert re.fullmatch(address, server.url(file.name))
+            assert server.settings(tmp_path) == {}
+
+    def test_is_not_to_be_written_to(self, file: DemoFile) -> None:
+        with self.serve(file) as server, self.connect(server) as client:
+            for command in (f"DELE {file.name}", "STOR other", f"RNFR {file.name}", "RETR other"):
+                with pytest.raises(ftplib.error_perm, match="550"):
+                    client.sendcmd(command)
+
+    def test_refuses_then_breaks_then_answers(self, tmp_path: Path) -> None:
+        faults = Faults(refusals=1, breaks=1, break_after=100_000)
+        file = DemoFile("f.bin", SIZE, "", faults=faults).made(tmp_path)
+        data = file.path.read_bytes()
+        with self.serve(file) as server, self.connect(server) as client:
+            reply, body = self.get(client, "f.bin", 1000)
+            assert (reply[:4], body) == ("450 ", b"")
+            # REST was for the transfer that was refused.
+            reply, body = self.get(client, "f.bin")
+            assert (reply[:4], body) == ("426 ", data[:100_000])
+            assert self.get(client, "f.bin", 100_000) == ("226 Transfer complete.", data[100_000:])
+
+    def test_a_transfer_that_waits_keeps_no_other_from_going_on(
+        self, tmp_path: Path, file: DemoFile
+    ) -> None:
+        held = DemoFile("h.bin", SIZE, "", faults=Faults(hold_after=SIZE // 3)).made(tmp_path)
+        paced = DemoFile("p.bin", SIZE, "", faults=Faults(pace=2 * SIZE)).made(tmp_path)
+        with (
+            self.serve(held, paced, file) as server,
+            self.connect(server) as client,
+            self.connect(server) as other,
+            closing(other.transfercmd("RETR h.bin")) as data,
+            data.makefile("rb") as stream,
+        ):
+            assert held.faults.held.wait(5)
+            assert self.get(client, file.name)[1] == file.path.read_bytes()
+            began = time.monotonic()
+            assert self.get(client, "p.bin")[1] == paced.path.read_bytes()
+            assert time.monotonic() - began > 0.2
+            held.faults.release()
+            assert stream.read() == held.path.read_bytes()
+            assert other.voidresp() == "226 Transfer complete."
+
+    def test_a_client_that_goes_away_is_no_trouble(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        file = DemoFile("l.bin", 16 << 20, "").made(tmp_path)
+        with self.serve(file) as server:
+            with (
+                self.connect(server) as gone,
+                closing(gone.transfercmd("RETR l.bin")) as data,
+            ):
+                assert data.recv(1)
+            with self.connect(server) as client:
+                assert self.get(client, "l.bin")[1] == file.path.read_bytes()
+        assert capfd.readouterr() == ("", "")
+
+    def test_closes_in_the_middle_of_a_held_file(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        file = DemoFile("h.bin", SIZE, "", faults=Faults(hold_after=SIZE // 3)).made(tmp_path)
+        with (
+            self.serve(file) as server,
+            self.connect(server) as client,
+            closing(client.transfercmd("RETR h.bin")) as data,
+            data.makefile("rb") as stream,
+        ):
+            assert file.faults.held.wait(5)
+            server.close()
+            assert len(stream.read()) < SIZE
+        assert capfd.readouterr() == ("", "")
+
+
+class TestSFTPServer:
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> DemoFile:
+        return DemoFile("a é.bin", SIZE, "").made(tmp_path)
+
+    @contextmanager
+    def serve(self, *files: DemoFile) -> Iterator[SFTPDemoServer]:
+        """Afterwards, nothing of the server is left."""
+        before = threading.active_count()
+        with closing(SFTPDemoServer(files)) as server:
+            yield server
+        assert threading.active_count() == before
+
+    @contextmanager
+    def connect(
+        self, server: SFTPDemoServer, folder: Path, password: str | None = None
+    ) -> Iterator[paramiko.SFTPClient]:
+        """A client that knows the server by what the crawl would be told of it."""
+        url = urlsplit(server.url(""))
+        assert url.hostname is not None
+        assert url.port is not None
+        known_hosts = server.settings(folder)["FETCHER_SSH_KNOWN_HOSTS"]
+        client = paramiko.SSHClient()
+        client.load_host_keys(known_hosts)
+        try:
+            client.connect(
+                url.hostname,
+                url.port,
+                url.username,
+                password or url.password,
+                timeout=5,
+                allow_agent=False,
+                look_for_keys=False,
+            )
+            yield client.open_sftp()
+        finally:
+            transport = client.get_transport()
+            assert transport is not None
+            client.close()
+            transport.join(5)  # which nobody else does
+
+    def test_whole_file_and_rest_of_it(self, tmp_path: Path, file: DemoFile) -> None:
+        data = file.path.read_bytes()
+        with self.serve(file) as server, self.connect(server, tmp_path) as client:
+            with client.open(file.name) as remote:
+                assert remote.read() == data
+            with client.open(f"/{file.name}") as remote:
+                remote.prefetch(SIZE)
+                remote.seek(SIZE - 1000)
+                assert remote.read() == data[-1000:]
+
+    def test_tells_size_and_time(self, tmp_path: Path, file: DemoFile) -> None:
+        os.utime(file.path, (0, 951_782_400))
+        with self.serve(file) as server, self.connect(server, tmp_path) as client:
+            seen = client.stat(file.name)
+            assert (seen.st_size, seen.st_mtime) == (SIZE, 951_782_400)
+            with client.open(file.name) as remote:
+                assert remote.stat().st_size == SIZE
+            assert client.listdir() == [file.name]
+
+    def test_address(self, file: DemoFile) -> None:
+        with self.serve(file) as server:
+            assert server.url(file.name) == (
+                f"sftp://demo:{server.password}@127.0.0.1:{server.port}/{quote(file.name)}"
+            )
+
+    def test_lets_in_who_knows_the_password(self, tmp_path: Path, file: DemoFile) -> None:
+        with (
+            self.serve(file) as server,
+            pytest.raises(paramiko.AuthenticationException),
+            self.connect(server, tmp_path, password="other"),
+        ):
+            pass
+
+    def test_is_not_to_be_written_to(self, tmp_path: Path, file: DemoFile) -> None:
+        with self.serve(file) as server, self.connect(server, tmp_path) as client:
+            with pytest.raises(PermissionError):
+                client.open(file.name, "w")
+            with pytest.raises(OSError, match="unsupported"):
+                client.remove(file.name)
+            with pytest.raises(FileNotFoundError):
+                client.open("known_hosts")
+            with pytest.raises(FileNotFoundError):
+                client.stat("known_hosts")
+
+    def test_refuses_then_breaks_then_answers(self, tmp_path: Path) -> None:
+        faults = Faults(refusals=1, breaks=1, break_after=100_000)
+        file = DemoFile("f.bin", SIZE, "", faults=faults).made(tmp_path)
+        data = file.path.read_bytes()
+        with self.serve(file) as server:
+            with self.connect(server, tmp_path) as client:
+                with pytest.raises(OSError, match="Failure"):
+                    client.open("f.bin")
+                with client.open("f.bin") as remote:
+                    assert remote.read(100_000) == data[:100_000]
+                    with pytest.raises((EOFError, OSError, paramiko.SSHException)):
+                        remote.read(1)
+            with self.connect(server, tmp_path) as client, client.open("f.bin") as remote:
+                remote.seek(100_000)
+                assert remote.read() == data[100_000:]
+
+    def test_a_transfer_that_waits_keeps_no_other_from_going_on(
+        self, tmp_path: Path, file: DemoFile
+    ) -> None:
+        held = DemoFile("h.bin", SIZE, "", faults=Faults(hold_after=SIZE // 3)).made(tmp_path)
+        paced = DemoFile("p.bin", SIZE, "", faults=Faults(pace=2 * SIZE)).made(tmp_path)
+        with (
+            self.serve(held, paced, file) as server,
+            self.connect(server, tmp_path) as client,
+            self.connect(server, tmp_path) as other,
+        ):
+            reader = self.read(other, "h.bin")
+            assert held.faults.held.wait(5)
+            began = time.monotonic()
+            with client.open("p.bin") as remote:
+                assert remote.read() == paced.path.read_bytes()
+            assert time.monotonic() - began > 0.2
+            assert reader.is_alive()
+            held.faults.release()
+            reader.join(5)
+            assert not reader.is_alive()
+
+    def test_closes_in_the_middle_of_held_files(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        file = DemoFile("h.bin", SIZE, "", faults=Faults(hold_after=SIZE // 3)).made(tmp_path)
+        with self.serve(file) as server:
+            with self.connect(server, tmp_path) as gone:
+                gone_reader = self.read(gone, "h.bin")
+                assert file.faults.held.wait(5)
+            gone_reader.join(5)
+            with self.connect(server, tmp_path) as client:
+                reader = self.read(client, "h.bin")
+                server.close()
+            reader.join(5)
+        assert capfd.readouterr() == ("", "")
+
+    def read(self, client: paramiko.SFTPClient, name: str) -> threading.Thread:
+        """In a thread of its own, until the connection ends."""
+
+        def read_on() -> None:
+            with suppress(EOFError, OSError, paramiko.SSHException):
+                client.open(name).read()
+
+        thread = threading.Thread(target=read_on)
+        thread.start()
+        return thread
+
+    def test_closes_on_clients_that_have_said_nothing_yet(self, file: DemoFile) -> None:
+        with (
+            self.serve(file) as server,
+            socket.create_connection(("127.0.0.1", server.port), 5) as silent,
+        ):
+            assert silent.recv(4) == b"SSH-"
+            server.close()

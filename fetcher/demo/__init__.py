@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import os
 import signal
+import site
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from fetcher.demo.files import DemoFile, demo_files, is_same, write_list
+from fetcher.demo.ftp_server import FTPDemoServer
 from fetcher.demo.http_server import HTTPDemoServer
+from fetcher.demo.sftp_server import SFTPDemoServer
 
-RUN_TIMEOUT = 8.0
-"""Seconds a run may take; both take about three together."""
+RUN_TIMEOUT = 9.0
+"""Seconds a run may take; both take about four together."""
 STOP_TIMEOUT = 3.0
 """Seconds an interrupted run may take to end."""
 
@@ -31,16 +34,26 @@ class DemoServer(Protocol):
 
     def url(self, name: str) -> str: ...
 
+    def settings(self, folder: Path) -> Mapping[str, str]:
+        """What the crawl has to be told about this server; files for that go into ``folder``."""
+
     def close(self) -> None: ...
 
 
-SERVERS: dict[str, Callable[[Sequence[DemoFile]], DemoServer]] = {"http": HTTPDemoServer}
+SERVERS: dict[str, Callable[[Sequence[DemoFile]], DemoServer]] = {
+    "http": HTTPDemoServer,
+    "ftp": FTPDemoServer,
+    "sftp": SFTPDemoServer,
+}
 """By the protocol that the files name."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file over both runs; the figures are their sums, in bytes and seconds."""
+    """What became of one file over both runs; the figures are their sums, in bytes and seconds.
+
+    :param special: its protocol and what is special about it, in a few words.
+    """
 
     name: str
     special: str
@@ -83,22 +96,24 @@ def demonstrate(
     served.mkdir(parents=True)
     files = [file.made(served) for file in demo_files()]
     last = files[-1]
-    command = _command(folder / "list.tsv", out, log, options)
     with ExitStack() as stack:
-        urls = {}
-        for protocol, serve in SERVERS.items():
+        urls: dict[str, str] = {}
+        settings: dict[str, str] = {}
+        for protocol in dict.fromkeys(file.protocol for file in files):
             here = [file for file in files if file.protocol == protocol]
-            server = stack.enter_context(closing(serve(here)))
+            server = stack.enter_context(closing(SERVERS[protocol](here)))
             urls.update({file.name: server.url(file.name) for file in here})
+            settings.update(server.settings(folder))
         write_list(folder / "list.tsv", files, urls)
+        command = _command(folder / "list.tsv", out, log, settings, options)
         say(f"Fetching {len(files)} files from servers on this machine ...")
-        with _crawl(command, project, log) as first:
+        with _crawl(command, project, folder, log) as first:
             stopped_in = _interrupt(first, last, [out / file.name for file in files[:-1]])
         reports = [_report(out)]
         if stopped_in is not None:
             say(f"Interrupted in the middle of {last.name}; running the same command again ...")
         last.faults.release()
-        with _crawl(command, project, log) as second:
+        with _crawl(command, project, folder, log) as second:
             in_time = _wait(second, RUN_TIMEOUT)
         reports.append(_report(out))
     outcomes = [outcome(file, out / file.name, reports) for file in files]
@@ -115,7 +130,7 @@ def outcome(file: DemoFile, path: Path, reports: Sequence[dict[str, Row]]) -> Ou
     error = final.get("error") or {}
     return Outcome(
         name=file.name,
-        special=file.special,
+        special=f"{file.protocol}, {file.special}",
         statuses=tuple(_status(row) for row in rows),
         size=final.get("size"),
         resumed=sum(row["resumed"] for row in rows),
@@ -156,29 +171,37 @@ def _problems_of_files(outcomes: Sequence[Outcome], interrupted: str) -> list[st
     return problems
 
 
-def _command(urls: Path, out: Path, log: Path, options: Sequence[str]) -> list[str]:
-    settings = [
-        "FETCHER_PROGRESS=none",
-        "FETCHER_IF_EXISTS=skip",
-        "FETCHER_RETRY_BACKOFF=0.2",
-        f"LOG_FILE={log}",
-    ]
+def _command(
+    urls: Path, out: Path, log: Path, servers: Mapping[str, str], options: Sequence[str]
+) -> list[str]:
+    """One run's; of a setting that is given twice, the later value counts: the user's."""
+    settings = {
+        "FETCHER_PROGRESS": "none",
+        "FETCHER_IF_EXISTS": "skip",
+        "FETCHER_RETRY_BACKOFF": "0.2",
+        "LOG_FILE": str(log),
+        **servers,
+    }
     command = [sys.executable, "-m", "scrapy", "crawl", "fetch"]
     command += ["-a", f"urls={urls}", "-a", f"out={out}"]
-    for setting in settings:
-        command += ["-s", setting]
+    for name, value in settings.items():
+        command += ["-s", f"{name}={value}"]
     return [*command, *options]
 
 
 @contextmanager
 def _crawl(
-    command: Sequence[str], project: Path | None, log: Path
+    command: Sequence[str], project: Path | None, home: Path, log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A run of the crawl; it has ended, one way or the other, when the block is left."""
-    # The servers are on this machine: no proxy knows them.
+    # The servers are on this machine: no proxy knows them, and what ~/.ssh and the SSH agent hold
+    # is not for them. Python packages that are installed below the user's home stay in sight.
     environment = {
-        name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
+        name: value
+        for name, value in os.environ.items()
+        if not name.lower().endswith("_proxy") and name != "SSH_AUTH_SOCK"
     }
+    environment |= {"HOME": str(home), "PYTHONUSERBASE": site.getuserbase()}
     with log.open("ab") as stream:
         process = subprocess.Popen(  # noqa: S603 (our own command)
             command,

@@ -61,14 +61,19 @@ class Faults:
 
     def before(self, size: int) -> None:
         """To be called before ``size`` bytes are sent; returns when they may go."""
+        if self.holds(size):
+            self._released.wait()
+
+    def holds(self, size: int) -> bool:
+        """Count ``size`` bytes, without waiting; whether nothing more may go for now."""
         with self._lock:
             if self._until_hold is None or self._released.is_set():
-                return
+                return False
             self._until_hold -= size
             if self._until_hold >= 0:
-                return
+                return False
         self.held.set()
-        self._released.wait()
+        return True
 
     def release(self) -> None:
         """End the hold, now and for good."""
@@ -79,7 +84,7 @@ class Faults:
 class DemoFile:
     """A file to be served.
 
-    :param special: what is special about it, in a few words for the table.
+    :param special: what is special about it, in a word or two for the table.
     :param protocol: which of the servers has it.
     :param listed: whether the list states its checksum.
     :param path: where it lies while it is served.
@@ -128,15 +133,31 @@ def demo_files() -> list[DemoFile]:
         DemoFile(
             "cut.bin",
             6 * mib,
-            "disconnects twice",
+            "breaks twice",
             faults=Faults(breaks=2, break_after=2 * mib),
         ),
-        DemoFile("listed.bin", 2 * mib, "checksum in list", listed=True),
-        DemoFile("busy.bin", mib, "busy (503) first", faults=Faults(refusals=1)),
+        DemoFile("listed.bin", 2 * mib, "checksum", listed=True),
+        DemoFile("busy.bin", mib, "busy (503)", faults=Faults(refusals=1)),
+        DemoFile(
+            "ftp-cut.bin",
+            4 * mib,
+            "breaks once",
+            protocol="ftp",
+            faults=Faults(breaks=1, break_after=2 * mib),
+        ),
+        DemoFile("ftp-split.bin", 16 * mib, "split", protocol="ftp"),
+        DemoFile(
+            "sftp-cut.bin",
+            4 * mib,
+            "breaks once",
+            protocol="sftp",
+            faults=Faults(breaks=1, break_after=2 * mib),
+        ),
+        DemoFile("sftp-listed.bin", mib, "checksum", protocol="sftp", listed=True),
         DemoFile(
             "large.bin",
             64 * mib,
-            "split, interrupted",
+            "interrupted",
             faults=Faults(pace=40 * mib, hold_after=64 * mib // 3),
         ),
     ]

@@ -7,10 +7,11 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -66,6 +67,10 @@ class HTTPDemoServer(ThreadingHTTPServer):
     def url(self, name: str) -> str:
         """The address of the file of this name."""
         return f"http://127.0.0.1:{self.server_port}/{quote(name)}"
+
+    def settings(self, folder: Path) -> Mapping[str, str]:
+        """None: any client gets along with it."""
+        return {}
 
     def close(self) -> None:
         """Stop, cut what is open and wait for every thread."""
