@@ -18,6 +18,7 @@ from fetcher.errors import (
     ChangedError,
     ConnectionFailedError,
     ProtocolError,
+    RangesRefusedError,
     ServerError,
     StalledError,
 )
@@ -176,16 +177,24 @@ class _Exchange:
         timer = StallTimer(self._config, stalled)
         end, position = reply.end, reply.start
         try:
-            while block := await reading:
-                timer.received(len(block))
-                position += len(block)
+            while blocks := await reading:
+                count = sum(map(len, blocks))
+                timer.received(count)
+                position += count
                 reading = worker.call(worker.session.read)
-                if not self._sink.write(block):
+                if not all(map(self._sink.write, blocks)):
                     break
-            if end is None or (block and position < end):
+            if end is None or (blocks and position < end):
                 return None
-            if end == facts.size and (position > end or (block and await reading)):
-                return self._surplus(end)
+            if end == facts.size and (position > end or (blocks and await reading)):
+                # A server that only seems to begin where it is told to gives itself away by this.
+                return (
+                    self._surplus(end)
+                    if reply.start == 0
+                    else RangesRefusedError(
+                        "the server sends more bytes than lie between there and the file's end"
+                    )
+                )
         finally:
             timer.stop()
         if position < end:

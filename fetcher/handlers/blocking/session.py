@@ -64,8 +64,12 @@ class Session(Protocol):
         :raises Refused: the file is not to be read.
         """
 
-    def read(self) -> bytes | memoryview:
-        """The next block, valid until the call after the next; empty at the end of the file."""
+    def read(self) -> list[memoryview]:
+        """The blocks that follow, valid until the call after the next; none at the file's end.
+
+        About a mebibyte, so that changing threads costs little; less from a slow connection, so
+        that what has come is soon safe.
+        """
 
     def finish(self) -> None:
         """End the transfer, whether it is through or not."""

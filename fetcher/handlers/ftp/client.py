@@ -42,6 +42,7 @@ class FTPClient(ftplib.FTP_TLS):
         self._sockets = sockets
         self._secure = context is not None
         self._epsv = True
+        self._marked = False
 
     def reach(self, host: str, port: int, *, implicit: bool) -> None:
         """Connect, and read the welcome.
@@ -99,9 +100,12 @@ class FTPClient(ftplib.FTP_TLS):
         """
         connection = self._sockets.connect(self._connection.getpeername()[0], self._passive_port())
         try:
-            if start:
+            if start or self._marked:
+                # A refused RETR may leave its mark to the next one.
+                self._marked = True
                 self.expect(f"REST {start}", "350")
             reply = self.sendcmd(f"RETR {path}")
+            self._marked = False
             if reply[:1] != "1":
                 raise OutOfStepError(f"RETR was answered with {reply[:3]}")
             if self._secure:

@@ -148,12 +148,12 @@ class FTPSession:
             return Refused(404, reason)
         return Refused(404, f"this is a folder: {reason}")
 
-    def read(self) -> memoryview:
+    def read(self) -> list[memoryview]:
         """See ``Session.read``."""
         self._buffers = self._buffers[::-1]
         block = memoryview(self._buffers[0])
         if self._data is None or self._ended:
-            return block[:0]
+            return []
         self._data.settimeout(None)
         filled = self._receive(self._data, block)
         self._data.settimeout(LINGER)
@@ -166,7 +166,7 @@ class FTPSession:
             if not count:
                 break
             filled += count
-        return block[:filled]
+        return [block[:filled]] if filled else []
 
     def _receive(self, data: socket.socket, room: memoryview) -> int:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +21,10 @@ from fetcher.rules.replies import Facts
 
 REQUEST = 255 << 10
 """Bytes asked for at a time: the most that OpenSSH gives; from others, what they give."""
+TOGETHER = 4
+"""Answers handed on at a time."""
+LINGER = 0.1
+"""Seconds that it takes to hand on fewer."""
 AHEAD = 32
 """Requests in flight: as many bytes as the SSH window lets through."""
 CONFIG = Path("~/.ssh/config")
@@ -94,12 +99,18 @@ class SFTPSession:
             self._connection, handle, start, None if end is None else end + surplus
         )
 
-    def read(self) -> bytes | memoryview:
+    def read(self) -> list[memoryview]:
         """See ``Session.read``."""
         if self._reading is None:
-            return b""
+            return []
+        blocks: list[memoryview] = []
+        deadline = time.monotonic() + LINGER
         try:
-            return self._reading.next_block()
+            while len(blocks) < TOGETHER and (block := self._reading.next_block()):
+                blocks.append(block)
+                if time.monotonic() > deadline:
+                    break
+            return blocks
         except StatusReply as reply:
             if reply.code in (Code.NO_CONNECTION, Code.CONNECTION_LOST):
                 raise EOFError from reply
@@ -143,15 +154,15 @@ class _Reading:
         self._request = REQUEST
         self._in_flight: dict[int, tuple[int, int]] = {}
         """Number of the request, to offset and size."""
-        self._waiting: dict[int, bytes | memoryview] = {}
+        self._waiting: dict[int, memoryview] = {}
         """Blocks that came before those that belong before them."""
 
-    def next_block(self) -> bytes | memoryview:
+    def next_block(self) -> memoryview:
         """The bytes that follow; empty at the end."""
         while (block := self._waiting.pop(self._position, None)) is None:
             self._ask_ahead()
             if not self._in_flight:
-                return b""
+                return memoryview(b"")
             self._take(*self._sftp.next_data())
         self._position += len(block)
         self._ask_ahead()
@@ -176,7 +187,7 @@ class _Reading:
     def _ask(self, offset: int, size: int) -> None:
         self._in_flight[self._sftp.ask_read(self._handle, offset, size)] = offset, size
 
-    def _take(self, number: int, data: bytes | memoryview | None) -> None:
+    def _take(self, number: int, data: memoryview | None) -> None:
         asked = self._in_flight.pop(number, None)
         if asked is None:
             raise ProtocolError("the server answers what was not asked (SFTP)")

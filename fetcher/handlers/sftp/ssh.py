@@ -23,7 +23,7 @@ from fetcher.rules.urls import DEFAULT_PORTS
 WINDOW = 8 << 20
 """Bytes that a server may send ahead: what a connection holds in memory at most, and with a round
 trip of 0.1 s enough for 80 MB/s."""
-PACKET = 256 << 10
+PACKET = 128 << 10
 """Bytes of an SSH packet at most; servers take 32 KiB by default, and larger ones cost less."""
 
 LOG = "fetcher.handlers.sftp.paramiko"
