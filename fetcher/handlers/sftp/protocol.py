@@ -18,7 +18,8 @@ VERSION = 3
 MAX_MESSAGE = 1 << 20
 """Bytes; larger ones are no answer to what is asked here."""
 
-_RECEIVE = 1 << 20
+_RECEIVE = 16 << 20
+"""Bytes taken from the channel at a time: all there are, whose rest it would have to move."""
 _READ_ONLY = 1
 _SIZE, _OWNER, _PERMISSIONS, _TIMES = 1, 2, 4, 8
 
@@ -83,7 +84,7 @@ class Connection:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._buffer = bytearray()
+        self._received = memoryview(b"")
         self._last = 0
         self._unwanted: set[int] = set()
 
@@ -93,20 +94,17 @@ class Connection:
         :raises ProtocolError: the server speaks something else.
         """
         self._write(struct.pack(">BI", Kind.INIT, VERSION))
-        answer = self._message()
-        if answer[0] != Kind.VERSION:
-            raise ProtocolError("what answers is no SFTP server")
+        kind, _, rest = self._answer()
+        if kind != Kind.VERSION:
+            raise _no_server()
+        self._take(rest)
 
     def stat(self, path: bytes) -> Attributes:
         """Links are followed.
 
         :raises StatusReply: there is no such file, or the like.
         """
-        body = self._ask(Kind.STAT, _string(path), Kind.ATTRS)
-        try:
-            return _attributes(body)
-        except struct.error as error:
-            raise ProtocolError("the server's SFTP answer is cut short") from error
+        return _attributes(self._ask(Kind.STAT, _string(path), Kind.ATTRS))
 
     def open(self, path: bytes) -> bytes:
         """A handle for reading.
@@ -114,7 +112,7 @@ class Connection:
         :raises StatusReply: it cannot be opened.
         """
         body = _string(path) + struct.pack(">II", _READ_ONLY, 0)
-        return bytes(_unpacked(self._ask(Kind.OPEN, body, Kind.HANDLE)))
+        return _unpacked(self._ask(Kind.OPEN, body, Kind.HANDLE))
 
     def close(self, handle: bytes) -> None:
         """Give a handle back; the answer is not waited for."""
@@ -128,35 +126,47 @@ class Connection:
         """An answer that is not wanted any more when it comes."""
         self._unwanted.add(number)
 
-    def next_data(self) -> tuple[int, memoryview | None]:
-        """The next answer to :meth:`ask_read`: its number and bytes, None at the file's end.
+    def next_data(self) -> tuple[int, list[memoryview]]:
+        """The next answer to :meth:`ask_read`: its number and bytes, none at the file's end.
 
         :raises StatusReply: the server cannot read.
         """
-        while True:
-            kind, number, body = self._answer()
-            if number in self._unwanted:
-                self._unwanted.discard(number)
-            elif kind == Kind.DATA:
-                return number, _unpacked(body)
-            else:
-                status = _status(kind, body)
-                if status.code == Code.EOF:
-                    return number, None
-                raise status
+        kind, number, rest = self._wanted()
+        if kind == Kind.DATA and rest >= 4:
+            (size,) = struct.unpack(">I", self._take(4))
+            if size != rest - 4:
+                raise _cut_short()
+            return number, self._pieces(size)
+        status = _status(kind, self._take(rest))
+        if status.code == Code.EOF:
+            return number, []
+        raise status
 
-    def _ask(self, kind: Kind, body: bytes, wanted: Kind) -> memoryview:
+    def _ask(self, kind: Kind, body: bytes, wanted: Kind) -> bytes:
         sent = self._send(kind, body)
+        answered, number, rest = self._wanted()
+        if number != sent:
+            raise _unasked()
+        answer = self._take(rest)
+        if answered != wanted:
+            raise _status(answered, answer)
+        return answer
+
+    def _wanted(self) -> tuple[int, int, int]:
+        """The next answer that somebody waits for; see :meth:`_answer`."""
         while True:
-            answered, number, answer = self._answer()
-            if number in self._unwanted:
-                self._unwanted.discard(number)
-            elif number != sent:
-                raise ProtocolError("the server answers what was not asked (SFTP)")
-            elif answered == wanted:
-                return answer
-            else:
-                raise _status(answered, answer)
+            kind, number, rest = self._answer()
+            if number not in self._unwanted:
+                return kind, number, rest
+            self._unwanted.discard(number)
+            self._pieces(rest)
+
+    def _answer(self) -> tuple[int, int, int]:
+        """Type and number of the next message, and how many bytes of it follow."""
+        length, kind, number = struct.unpack(">IBI", self._take(9))
+        if not 5 <= length <= MAX_MESSAGE:
+            raise _no_server()
+        return kind, number, length - 5
 
     def _send(self, kind: Kind, body: bytes) -> int:
         self._last = (self._last + 1) & 0xFFFFFFFF
@@ -166,62 +176,70 @@ class Connection:
     def _write(self, message: bytes) -> None:
         self._channel.sendall(struct.pack(">I", len(message)) + message)
 
-    def _answer(self) -> tuple[int, int, memoryview]:
-        message = self._message()
-        if len(message) < 5:
-            raise ProtocolError("the server's SFTP answer is cut short")
-        kind, number = struct.unpack_from(">BI", message)
-        return kind, number, message[5:]
+    def _take(self, size: int) -> bytes:
+        return b"".join(self._pieces(size))
 
-    def _message(self) -> memoryview:
-        self._need(4)
-        (length,) = struct.unpack_from(">I", self._buffer)
-        if not 0 < length <= MAX_MESSAGE:
-            raise ProtocolError("what answers is no SFTP server")
-        self._need(4 + length)
-        message = bytes(memoryview(self._buffer)[4 : 4 + length])
-        del self._buffer[: 4 + length]
-        return memoryview(message)
+    def _pieces(self, size: int) -> list[memoryview]:
+        """The next bytes as they came: to join them would be one more copy of all that is read."""
+        pieces = []
+        while size:
+            if not self._received:
+                data = self._channel.recv(_RECEIVE)
+                if not data:
+                    raise EOFError
+                self._received = memoryview(data)
+            piece, self._received = self._received[:size], self._received[size:]
+            pieces.append(piece)
+            size -= len(piece)
+        return pieces
 
-    def _need(self, size: int) -> None:
-        while len(self._buffer) < size:
-            data = self._channel.recv(_RECEIVE)
-            if not data:
-                raise EOFError
-            self._buffer += data
+
+def _no_server() -> ProtocolError:
+    return ProtocolError("what answers is no SFTP server")
+
+
+def _unasked() -> ProtocolError:
+    return ProtocolError("the server answers what was not asked (SFTP)")
+
+
+def _cut_short() -> ProtocolError:
+    return ProtocolError("the server's SFTP answer is cut short")
 
 
 def _string(data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + data
 
 
-def _unpacked(body: memoryview) -> memoryview:
+def _unpacked(body: bytes) -> bytes:
     """The string that a body begins with."""
     if len(body) < 4 or len(body) - 4 < (length := struct.unpack_from(">I", body)[0]):
-        raise ProtocolError("the server's SFTP answer is cut short")
+        raise _cut_short()
     return body[4 : 4 + length]
 
 
-def _status(kind: int, body: memoryview) -> StatusReply:
+def _status(kind: int, body: bytes) -> StatusReply:
     if kind != Kind.STATUS or len(body) < 4:
-        raise ProtocolError("the server answers what was not asked (SFTP)")
+        raise _unasked()
     (code,) = struct.unpack_from(">I", body)
     # Some servers leave out the words.
-    words = bytes(_unpacked(body[4:])).decode("utf-8", "replace") if len(body) >= 8 else ""
+    words = _unpacked(body[4:]).decode("utf-8", "replace") if len(body) >= 8 else ""
     return StatusReply(code, words or f"SFTP status {code}")
 
 
-def _attributes(body: memoryview) -> Attributes:
-    (flags,) = struct.unpack_from(">I", body)
-    at, size, mode, modified = 4, None, None, None
-    if flags & _SIZE:
-        (size,) = struct.unpack_from(">Q", body, at)
-        at += 8
-    if flags & _OWNER:
-        at += 8
-    if flags & _PERMISSIONS:
-        (mode,) = struct.unpack_from(">I", body, at)
-        at += 4
-    if flags & _TIMES:
-        (modified,) = struct.unpack_from(">I", body, at + 4)
+def _attributes(body: bytes) -> Attributes:
+    size, mode, modified, at = None, None, None, 4
+    try:
+        (flags,) = struct.unpack_from(">I", body)
+        if flags & _SIZE:
+            (size,) = struct.unpack_from(">Q", body, at)
+            at += 8
+        if flags & _OWNER:
+            at += 8
+        if flags & _PERMISSIONS:
+            (mode,) = struct.unpack_from(">I", body, at)
+            at += 4
+        if flags & _TIMES:
+            (modified,) = struct.unpack_from(">I", body, at + 4)
+    except struct.error as error:
+        raise _cut_short() from error
     return Attributes(size, mode, modified)
