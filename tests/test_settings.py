@@ -61,3 +61,16 @@ def test_what_is_left_out_is_not_loaded() -> None:
     command = [sys.executable, "-c", script]
     found = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
+
+
+def test_handlers_load_slow_libraries_only_for_those_who_need_them() -> None:
+    """Scrapy loads the classes of all schemes at every start."""
+    paths = set(filter(None, settings.DOWNLOAD_HANDLERS.values()))
+    script = (
+        "import sys\nfrom scrapy.utils.misc import load_object\n"
+        f"for path in {sorted(paths)}: load_object(path)\n"
+        "print('paramiko' in sys.modules)"
+    )
+    command = [sys.executable, "-c", script]
+    found = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-
-from paramiko import HostKeys, PKey
-from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
+from typing import TYPE_CHECKING
 
 from fetcher.errors import HostKeyError
+
+if TYPE_CHECKING:
+    from paramiko import HostKeys, PKey
 
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
 """Signature algorithms of the key type ``ssh-rsa`` (RFC 8332)."""
@@ -68,6 +69,9 @@ class KnownHosts:
     def _read(self) -> tuple[HostKeys, set[str]]:
         """The keys, and those that are marked as revoked. Lines that make no sense are passed by,
         as OpenSSH does it."""
+        # Not at the top: see fetcher.handlers.sftp.session.
+        from paramiko.hostkeys import HostKeyEntry, HostKeys, InvalidHostKey
+
         keys: HostKeys = HostKeys()
         revoked: set[str] = set()
         try:

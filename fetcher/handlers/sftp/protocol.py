@@ -9,10 +9,12 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-
-from paramiko import Channel
+from typing import TYPE_CHECKING
 
 from fetcher.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from paramiko import Channel
 
 VERSION = 3
 MAX_MESSAGE = 1 << 20

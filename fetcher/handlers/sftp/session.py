@@ -1,4 +1,8 @@
-"""One SFTP session: logged in, reading one file at a time, several blocks ahead."""
+"""One SFTP session: logged in, reading one file at a time, several blocks ahead.
+
+paramiko is loaded in the session's thread: it takes a tenth of a second, which Scrapy would spend
+at every start, where it loads all handlers, and the event loop cannot spare later.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,19 @@ import stat
 import time
 from contextlib import suppress
 from pathlib import Path
-
-import paramiko
+from typing import TYPE_CHECKING
 
 from fetcher.config import Config
 from fetcher.errors import ConnectionFailedError, ProtocolError
 from fetcher.handlers.blocking import Login, Refused
 from fetcher.handlers.blocking.sockets import Sockets
-from fetcher.handlers.sftp import ssh
 from fetcher.handlers.sftp.known_hosts import KnownHosts
 from fetcher.handlers.sftp.protocol import Code, Connection, StatusReply
 from fetcher.rules.remote_paths import sftp_path
 from fetcher.rules.replies import Facts
+
+if TYPE_CHECKING:
+    from paramiko import SSHClient
 
 REQUEST = 255 << 10
 """Bytes asked for at a time: the most that OpenSSH gives; from others, what they give."""
@@ -46,7 +51,7 @@ class SFTPSession:
         self._known_hosts = known_hosts
         self._config = config
         self._sockets = Sockets(config.connect_timeout)
-        self._client: paramiko.SSHClient | None = None
+        self._client: SSHClient | None = None
         self._sftp: Connection | None = None
         self._size: int | None = None
         self._request = REQUEST
@@ -54,6 +59,8 @@ class SFTPSession:
 
     def login(self) -> None:
         """See ``Session.login``."""
+        from fetcher.handlers.sftp import ssh
+
         key = self._config.ssh_key
         self._client = ssh.connect(
             ssh.target(self._login, CONFIG.expanduser()),
@@ -63,15 +70,7 @@ class SFTPSession:
             self._sockets,
             self._config.connect_timeout,
         )
-        transport = self._client.get_transport()
-        if transport is None:
-            raise EOFError
-        try:
-            channel = transport.open_session(timeout=self._config.connect_timeout)
-            channel.invoke_subsystem("sftp")
-        except paramiko.SSHException as error:
-            raise Refused(403, f"no SFTP here: {error}") from error
-        self._sftp = Connection(channel)
+        self._sftp = Connection(ssh.subsystem(self._client, self._config.connect_timeout))
         self._sftp.begin()
 
     def facts(self, url: str) -> Facts:
@@ -132,7 +131,7 @@ class SFTPSession:
     def close(self) -> None:
         """See ``Session.close``."""
         if self._client is not None:
-            with suppress(OSError, EOFError, paramiko.SSHException):
+            with suppress(OSError, EOFError):
                 self._client.close()
         self._sockets.close_all()
 

@@ -131,6 +131,24 @@ def connect(
     return client
 
 
+def subsystem(client: paramiko.SSHClient, timeout: float) -> paramiko.Channel:
+    """A channel with SFTP at its other end.
+
+    :raises Refused: the server has none.
+    """
+    transport = client.get_transport()
+    if transport is None:
+        raise EOFError
+    try:
+        channel = transport.open_session(timeout=timeout)
+        channel.invoke_subsystem("sftp")
+    except paramiko.SSHException as error:
+        if not transport.is_active():
+            raise EOFError from error
+        raise Refused(403, f"no SFTP here: {error}") from error
+    return channel
+
+
 def _private_key(path: Path) -> paramiko.PKey:
     try:
         return paramiko.PKey.from_path(path.expanduser())
