@@ -37,9 +37,13 @@ def silent(url: str, seconds: float) -> ConnectTimeoutError:
     )
 
 
-def broken(host: str) -> ConnectionFailedError:
-    """The connection ended before its time."""
-    return ConnectionFailedError(f"the connection to {host} broke")
+def broken(host: str, words: str = "") -> ConnectionFailedError:
+    """The connection ended before its time.
+
+    :param words: the server's last, as they may be shown.
+    """
+    sentence = f"the connection to {host} broke"
+    return ConnectionFailedError(f"{sentence}: {words}" if words else sentence)
 
 
 def untrusted(host: str) -> CertificateError:

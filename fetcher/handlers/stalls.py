@@ -14,7 +14,7 @@ class StallTimer:
     """Runs from its making until :meth:`stop`.
 
     :param config: for the stall timeout and speed.
-    :param stalled: called once, with the error, when too little came for too long.
+    :param stalled: called with the error when too little came for too long.
     """
 
     def __init__(self, config: Config, stalled: Callable[[StalledError], None]) -> None:
@@ -36,12 +36,12 @@ class StallTimer:
         self._timer = loop.call_later(self._clock.interval, self._tick)
 
     def _tick(self) -> None:
-        if not self._clock.tick():
-            self._wind()
-            return
-        self._stalled(
-            StalledError(
-                f"the connection stalled: under {self._config.stall_speed} bytes a second for "
-                f"{self._config.stall_timeout:g} s"
+        # First of all: who is told stops the timer, unless bytes have come at the last moment.
+        self._wind()
+        if self._clock.tick():
+            self._stalled(
+                StalledError(
+                    f"the connection stalled: under {self._config.stall_speed} bytes a second for "
+                    f"{self._config.stall_timeout:g} s"
+                )
             )
-        )

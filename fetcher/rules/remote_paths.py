@@ -39,7 +39,7 @@ def check_remote(parts: SplitResult, shown: str) -> None:
     :raises InvalidURLError: it names no file, wants another transfer than a binary one, or would
         smuggle a second command into the first.
     """
-    if _LINE_BREAK.search(unquote_to_bytes(f"{parts.netloc} {parts.path}")):
+    if _LINE_BREAK.search(unquote_to_bytes(f"{parts.netloc} {_path(parts)}")):
         raise InvalidURLError(f"{shown!r} holds control characters; take them out")
     if path_name(parts).endswith("/") or not parts.path:
         raise InvalidURLError(f"{shown!r} names a folder; give the address of a file")

@@ -2,6 +2,13 @@
 
 from fetcher.handlers.blocking.handler import BlockingDownloadHandler
 from fetcher.handlers.blocking.login import Login
-from fetcher.handlers.blocking.session import Refused, Session, TooManyConnections
+from fetcher.handlers.blocking.session import NoRanges, Refused, Session, TooManyConnections
 
-__all__ = ["BlockingDownloadHandler", "Login", "Refused", "Session", "TooManyConnections"]
+__all__ = [
+    "BlockingDownloadHandler",
+    "Login",
+    "NoRanges",
+    "Refused",
+    "Session",
+    "TooManyConnections",
+]

@@ -6,7 +6,7 @@ import base64
 import binascii
 from dataclasses import dataclass, field
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from scrapy import Request
 
@@ -33,7 +33,8 @@ class Login:
         """From the request's address, and from its ``Authorization`` (Basic, RFC 7617)."""
         parts = urlsplit(request.url)
         user, password = _credentials(request.headers.get("Authorization") or b"")
-        return cls(parts.scheme.lower(), parts.hostname or "", parts.port, user, password)
+        host = unquote(parts.hostname or "")  # the zone of an IPv6 address, RFC 6874
+        return cls(parts.scheme.lower(), host, parts.port, user, password)
 
     @property
     def server(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,12 +28,16 @@ class _Server:
     """Connections that it takes; None until it has refused one."""
     refused_at: float = 0.0
     lent: int = 0
+    """Sessions that serve, or are being logged in."""
+    serving: set[Worker] = field(default_factory=set)
+    """Of those, the ones that are logged in."""
     idle: dict[Worker, asyncio.TimerHandle] = field(default_factory=dict)
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
 
     @property
-    def total(self) -> int:
-        return self.lent + len(self.idle)
+    def established(self) -> int:
+        """Connections that the server has taken."""
+        return len(self.serving) + len(self.idle)
 
     def has_room(self) -> bool:
         if self.limit is None:
@@ -43,13 +48,15 @@ class _Server:
         return self.lent < self.limit
 
     def refused(self) -> None:
-        self.limit = max(1, self.total)
+        """It has not taken one of those that are lent."""
+        self.limit = self.lent - 1 + len(self.idle)
         self.refused_at = time.monotonic()
 
-    def accepted(self) -> None:
+    def accepted(self, worker: Worker) -> None:
         """A login that succeeds proves that so many are possible."""
+        self.serving.add(worker)
         if self.limit is not None:
-            self.limit = max(self.limit, self.total)
+            self.limit = max(self.limit, self.established)
 
 
 class Pool:
@@ -68,18 +75,23 @@ class Pool:
         self._timeout = timeout
         self._servers: dict[tuple[str, int | None], _Server] = {}
         self._workers: set[Worker] = set()
+        self._closed = False
 
     async def acquire(self, login: Login) -> Worker:
         """A session that is logged in; waiting for a free one is not bounded.
 
         :raises TooManyConnections: the server takes none at all.
         :raises TimeoutError: it did not answer in time.
+        :raises ConnectionAbortedError: the pool is closed, or is being closed meanwhile.
         """
         server = self._servers.setdefault((login.host, login.port), _Server())
         while True:
+            if self._closed:
+                raise _closed()
             await self._turn(server)
             worker = self._idle(server, login)
             if worker is not None:
+                server.serving.add(worker)
                 return worker
             worker = Worker(login, self._make(login))
             self._workers.add(worker)
@@ -87,18 +99,23 @@ class Pool:
                 async with asyncio.timeout(self._timeout):
                     await worker.call(worker.session.login)
             except BaseException as error:
-                self.discard(worker)
-                if not isinstance(error, TooManyConnections) or not server.total:
+                # Where it takes others, this one's turn comes after theirs.
+                others = server.lent - 1 + len(server.idle)
+                again = isinstance(error, TooManyConnections) and others > 0
+                if again:
+                    server.refused()
+                self.discard(worker)  # Only now: it wakes another.
+                if not again:
                     raise
-                server.refused()
             else:
-                server.accepted()
+                server.accepted(worker)
                 return worker
 
     def release(self, worker: Worker) -> None:
         """The request has been served; the session may serve another."""
         worker.served += 1
         server = self._of(worker)
+        server.serving.discard(worker)
         loop = asyncio.get_running_loop()
         server.idle[worker] = loop.call_later(IDLE, self._close_idle, server, worker)
         self._next(server)
@@ -107,11 +124,18 @@ class Pool:
         """The session cannot be used any more."""
         self._workers.discard(worker)
         worker.close(interrupt=True)
-        self._next(self._of(worker))
+        server = self._of(worker)
+        server.serving.discard(worker)
+        self._next(server)
 
     def close(self) -> None:
         """End all sessions at once."""
+        self._closed = True
         for server in self._servers.values():
+            for turn in server.waiting:
+                if not turn.done():
+                    turn.set_exception(_closed())
+            server.waiting.clear()
             for worker in tuple(server.idle):
                 self._close_idle(server, worker)
         for worker in self._workers:
@@ -149,7 +173,11 @@ class Pool:
             if worker.login == login:
                 server.idle.pop(worker).cancel()
                 return worker
-        if server.idle and server.limit is not None and server.total > server.limit:
+        if (
+            server.idle
+            and server.limit is not None
+            and server.lent + len(server.idle) > server.limit
+        ):
             self._close_idle(server, next(iter(server.idle)))
         return None
 
@@ -160,3 +188,7 @@ class Pool:
 
     def _of(self, worker: Worker) -> _Server:
         return self._servers[worker.login.host, worker.login.port]
+
+
+def _closed() -> ConnectionAbortedError:
+    return ConnectionAbortedError(errno.ECONNABORTED, "the handler is closed")

@@ -31,6 +31,10 @@ class TooManyConnections(Exception):  # noqa: N818 - an answer, not an error
         self.reason = reason
 
 
+class NoRanges(Exception):  # noqa: N818 - an answer, not an error
+    """The server gives a file from its start only."""
+
+
 class Session(Protocol):
     """A connection to a server.
 
@@ -45,6 +49,8 @@ class Session(Protocol):
     """Whether files can be read from any position on; known once logged in."""
     runs_on: bool
     """Whether a transfer goes on to the end of the file until it is broken off."""
+    reusable: bool
+    """Whether another request may follow."""
 
     def login(self) -> None:
         """Connect and log in.
@@ -62,6 +68,7 @@ class Session(Protocol):
         """Begin a transfer from ``start`` on; ``end`` is where it will not be needed any more.
 
         :raises Refused: the file is not to be read.
+        :raises NoRanges: not from ``start`` on; :attr:`ranges` has become false.
         """
 
     def read(self) -> list[memoryview]:

@@ -9,7 +9,9 @@ import threading
 
 from fetcher.errors import FetchError
 from fetcher.handlers import reasons
+from fetcher.handlers.blocking.login import Login
 from fetcher.handlers.blocking.session import Refused, TooManyConnections
+from fetcher.rules.replies import shown_reason
 
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
 
@@ -35,9 +37,11 @@ class Sockets:
         :raises OSError: of the last address that was tried.
         """
         failure: OSError | None = None
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM
-        ):
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError as error:  # of a name that is none
+            raise socket.gaierror(socket.EAI_NONAME, "no such host") from error
+        for family, kind, protocol, _, address in found:
             connection = socket.socket(family, kind, protocol)
             try:
                 self.add(connection)
@@ -117,11 +121,12 @@ class Sockets:
             self._open.clear()
 
 
-def translated(error: BaseException, server: str) -> BaseException:
+def translated(error: BaseException, login: Login) -> BaseException:
     """The :class:`FetchError` for what a socket or a library raised; others come back as they are.
 
-    :param server: host and port, for the sentence.
+    :param login: whose server the sentence names, and whose password it does not.
     """
+    server = login.server
     if isinstance(error, FetchError | Refused | TooManyConnections):
         return error
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -130,7 +135,7 @@ def translated(error: BaseException, server: str) -> BaseException:
         return reasons.broken(server)
     if isinstance(error, ssl.SSLError):
         return reasons.no_tls(server, (error.reason or "no reason given").replace("_", " ").lower())
-    if isinstance(error, socket.gaierror | UnicodeError):
+    if isinstance(error, socket.gaierror):
         return reasons.not_found(server)
     if isinstance(error, ConnectionRefusedError):
         return reasons.refused(server)
@@ -138,6 +143,8 @@ def translated(error: BaseException, server: str) -> BaseException:
         return reasons.unanswered(server)
     if isinstance(error, OSError) and error.errno in _UNREACHABLE:
         return reasons.unreachable(server)
-    if isinstance(error, OSError | EOFError):
+    if isinstance(error, EOFError):
+        return reasons.broken(server, shown_reason(str(error), (login.password or "",)))
+    if isinstance(error, OSError):
         return reasons.broken(server)
     return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -38,6 +39,9 @@ class Worker:
     def call(self, method: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """What ``method(*args)`` will have returned or raised."""
         future: asyncio.Future[T] = self._loop.create_future()
+        if self._closed:
+            _fail(future, ConnectionAbortedError(errno.ECONNABORTED, "the session is closed"))
+            return future
 
         def work() -> None:
             try:

@@ -23,11 +23,18 @@ MAX_REPLY = 64 << 10
 _ENCODING = "latin-1"
 """Bytes are passed as they are: names in whatever encoding, replies in any."""
 
+_NO_RESTART = ("451", "501", "502", "504")
+"""Replies to RETR behind REST by which servers refuse to begin there; 550 is about the file."""
+
 _BUSY = re.compile(r"\b(?:too many|maximum|max|limit|already connected|later)\b", re.IGNORECASE)
 
 
 class OutOfStepError(EOFError):
     """A reply that does not belong to the command: the connection cannot be used any more."""
+
+
+class RestartRefused(Exception):  # noqa: N818 - an answer, not an error
+    """The server begins a file at its start only."""
 
 
 class FTPClient(ftplib.FTP_TLS):
@@ -69,7 +76,9 @@ class FTPClient(ftplib.FTP_TLS):
         """
         try:
             self.expect("AUTH TLS", "234")
-        except (ftplib.error_perm, ftplib.error_temp) as error:
+        except ftplib.error_temp as error:
+            raise TooManyConnections(reason_of(error)) from error
+        except ftplib.error_perm as error:
             raise LoginError(
                 f"{self.host} offers no TLS ({shown_reason(reason_of(error))}): only where clear "
                 "text will do, take ftp:// and FETCHER_FTP_TLS=auto"
@@ -101,10 +110,8 @@ class FTPClient(ftplib.FTP_TLS):
         connection = self._sockets.connect(self._connection.getpeername()[0], self._passive_port())
         try:
             if start or self._marked:
-                # A refused RETR may leave its mark to the next one.
-                self._marked = True
-                self.expect(f"REST {start}", "350")
-            reply = self.sendcmd(f"RETR {path}")
+                self._mark(start)
+            reply = self._ask_for(path, start)
             self._marked = False
             if reply[:1] != "1":
                 raise OutOfStepError(f"RETR was answered with {reply[:3]}")
@@ -116,15 +123,33 @@ class FTPClient(ftplib.FTP_TLS):
             raise
         return connection
 
+    def _mark(self, start: int) -> None:
+        """Where the next transfer begins. A refused RETR may leave its mark to the next one."""
+        self._marked = True
+        try:
+            self.expect(f"REST {start}", "350")
+        except ftplib.error_perm as error:
+            if start == 0:
+                raise OutOfStepError("a mark that cannot be taken back") from error
+            raise RestartRefused from error
+
+    def _ask_for(self, path: str, start: int) -> str:
+        try:
+            return self.sendcmd(f"RETR {path}")
+        except (ftplib.error_temp, ftplib.error_perm) as error:
+            if start and str(error)[:3] in _NO_RESTART:
+                raise RestartRefused from error
+            raise
+
     def getmultiline(self) -> str:
         """A reply, bounded; see :class:`ftplib.FTP`."""
         lines = [self.getline()]
-        size = len(lines[0])
+        size = 0
         code = lines[0][:3]
         if lines[0][3:4] == "-":
             while lines[-1][:4] != f"{code} " and lines[-1] != code:
                 lines.append(self.getline())
-                size += len(lines[-1])
+                size += len(lines[-1]) + 1
                 if size > MAX_REPLY:
                     raise OutOfStepError("an endless reply")
         return "\n".join(lines)

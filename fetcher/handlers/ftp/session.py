@@ -11,9 +11,15 @@ from calendar import timegm
 from contextlib import suppress
 from enum import Enum, auto
 
-from fetcher.handlers.blocking import Login, Refused
+from fetcher.handlers.blocking import Login, NoRanges, Refused
 from fetcher.handlers.blocking.sockets import Sockets
-from fetcher.handlers.ftp.client import FTPClient, OutOfStepError, reason_of, refused_login
+from fetcher.handlers.ftp.client import (
+    FTPClient,
+    OutOfStepError,
+    RestartRefused,
+    reason_of,
+    refused_login,
+)
 from fetcher.rules.remote_paths import ftp_path
 from fetcher.rules.replies import Facts
 from fetcher.rules.urls import DEFAULT_PORTS
@@ -25,6 +31,8 @@ LINGER = 0.1
 
 _DIGITS = re.compile(r"\d{1,19}", re.ASCII)
 _TIME = re.compile(r"(\d{14})(?:\.\d+)?", re.ASCII)
+_BEHIND_THE_END = "554"
+"""The reply to RETR behind such a REST (RFC 3659, section 5.4)."""
 _UNKNOWN = ("500", "502", "504")
 """Replies to a command that the server does not have (RFC 959, section 4.2)."""
 
@@ -52,6 +60,8 @@ class FTPSession:
         self, login: Login, tls: TLSMode, context: ssl.SSLContext | None, timeout: float
     ) -> None:
         self.ranges = False
+        self.reusable = True
+        self._proven = False
         self._login = login
         self._tls = tls
         self._sockets = Sockets(timeout)
@@ -59,6 +69,7 @@ class FTPSession:
         self._data: socket.socket | None = None
         self._whole = False
         self._ended = False
+        self._broken: OSError | None = None
         self._buffers = (bytearray(BLOCK), bytearray(BLOCK))
         self._missing: set[str] = set()
 
@@ -92,15 +103,10 @@ class FTPSession:
             # Some speak it only when asked to.
             with suppress(ftplib.error_perm, ftplib.error_temp):
                 self._client.sendcmd("OPTS UTF8 ON")
-        self.ranges = "REST STREAM" in features or self._restarts()
-
-    def _restarts(self) -> bool:
         try:
-            self._client.expect("REST 1", "350")
-            self._client.expect("REST 0", "350")
+            self.ranges = "REST STREAM" in features or bool(self._client.expect("REST 0", "350"))
         except (ftplib.error_perm, ftplib.error_temp):
-            return False
-        return True
+            self.ranges = False
 
     def facts(self, url: str) -> Facts:
         """See ``Session.facts``."""
@@ -126,14 +132,51 @@ class FTPSession:
     def open(self, url: str, start: int, end: int | None) -> None:
         """See ``Session.open``."""
         path = _path(url)
+        if start and not self._proven:
+            self._prove(path)
+        self._begin(path, start)
+        self._whole = end is None
+
+    def _prove(self, path: str) -> None:
+        """See whether the server begins where it is told to, by the last byte of the file.
+
+        Some accept REST and begin at the start all the same, which nothing else would show.
+
+        :raises NoRanges: it does not.
+        """
+        size = int(self._ask("SIZE", path, _DIGITS) or 0)
+        try:
+            self._begin(path, max(0, size - 1))
+        except Refused as refused:
+            if refused.reason.startswith(_BEHIND_THE_END):
+                return  # The size is not right, which shows in the end.
+            raise
+        count = 0
+        # A reset may take the byte with it, which proves nothing.
+        with suppress(ConnectionResetError):
+            while count <= 1 and (blocks := self.read()):
+                count += len(blocks[0])
+        self.finish()
+        if count > 1:
+            raise self._no_ranges()
+        self._proven = count == 1
+
+    def _no_ranges(self) -> NoRanges:
+        self.ranges = False
+        return NoRanges()
+
+    def _begin(self, path: str, start: int) -> None:
         try:
             self._data = self._client.retrieve(path, start)
+        except RestartRefused as error:
+            raise self._no_ranges() from error
         except ftplib.error_temp as error:
             raise _refused(error) from error
         except ftplib.error_perm as error:
             raise self._why_not(path, error) from error
-        self._whole = end is None
+        self._whole = False
         self._ended = False
+        self._broken = None
 
     def _why_not(self, path: str, error: ftplib.Error) -> Refused:
         """Servers say 550 to everything: find out whether the file is there."""
@@ -141,17 +184,19 @@ class FTPSession:
         if self._ask("SIZE", path, _DIGITS) is not None:
             return Refused(403, reason)
         try:
-            home = self._client.pwd()
             self._client.cwd(path)
-            self._client.cwd(home)
         except ftplib.Error:
             return Refused(404, reason)
+        # The way back is not certain, and a wrong folder would give wrong files.
+        self.reusable = False
         return Refused(404, f"this is a folder: {reason}")
 
     def read(self) -> list[memoryview]:
         """See ``Session.read``."""
         self._buffers = self._buffers[::-1]
         block = memoryview(self._buffers[0])
+        if self._broken is not None:
+            raise self._broken
         if self._data is None or self._ended:
             return []
         self._data.settimeout(None)
@@ -162,6 +207,10 @@ class FTPSession:
             try:
                 count = self._receive(self._data, block[filled:])
             except TimeoutError:
+                break
+            except OSError as error:
+                # What has come before is handed on first.
+                self._broken = error
                 break
             if not count:
                 break
@@ -192,7 +241,7 @@ class FTPSession:
         try:
             reply = self._client.getresp()
         except (ftplib.error_temp, ftplib.error_perm) as error:
-            if self._whole or str(error).startswith("421"):
+            if (self._whole and self._ended) or str(error).startswith("421"):
                 raise EOFError(reason_of(error)) from error
         else:
             if reply[:1] != "2":

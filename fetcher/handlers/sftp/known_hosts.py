@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fetcher.errors import HostKeyError
 
 if TYPE_CHECKING:
-    from paramiko import HostKeys, PKey
+    from paramiko import PKey
 
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
 """Signature algorithms of the key type ``ssh-rsa`` (RFC 8332)."""
@@ -33,9 +35,8 @@ class KnownHosts:
 
         :param host: as in the file: ``name``, or ``[name]:port`` for another port than 22.
         """
-        keys, _ = self._read()
-        types = [str(entry) for entry in keys.lookup(host) or ()]
-        return [name for kind in types for name in (_RSA if kind == "ssh-rsa" else (kind,))]
+        known = [kind for kind, _ in self._keys(host)]
+        return [name for kind in known for name in (_RSA if kind == "ssh-rsa" else (kind,))]
 
     def check(self, host: str, key: PKey) -> None:
         """Return if the host may have this key.
@@ -43,16 +44,16 @@ class KnownHosts:
         :raises HostKeyError: it is another host's, or may be.
         """
         with self._lock:
-            keys, revoked = self._read()
             shown = f"{key.get_name()} {key.fingerprint}"
-            if key.get_base64() in revoked:
+            if key.get_base64() in self._revoked():
                 raise HostKeyError(
                     f"the host key of {host} ({shown}) is marked as revoked in {self._path}: do "
                     "not use it, ask the server's owner"
                 )
-            if keys.check(host, key):
+            known = list(self._keys(host))
+            if (key.get_name(), key.get_base64()) in known:
                 return
-            if keys.lookup(host) is not None:
+            if known:
                 raise HostKeyError(
                     f"the host key of {host} has changed (now {shown}), somebody may stand in "
                     "between: ask the server's owner, and if it is right, remove the old one by "
@@ -66,35 +67,29 @@ class KnownHosts:
                 )
             self._add(host, key)
 
-    def _read(self) -> tuple[HostKeys, set[str]]:
-        """The keys, and those that are marked as revoked. Lines that make no sense are passed by,
-        as OpenSSH does it."""
-        # Not at the top: see fetcher.handlers.sftp.session.
-        from paramiko.hostkeys import HostKeyEntry, HostKeys, InvalidHostKey
+    def _keys(self, host: str) -> Iterator[tuple[str, str]]:
+        """Type and Base64 of each key that is known of a host."""
+        for fields in self._lines():
+            if not fields[0].startswith("@") and _matches(fields[0], host):
+                yield fields[1], fields[2]
 
-        keys: HostKeys = HostKeys()
-        revoked: set[str] = set()
+    def _revoked(self) -> set[str]:
+        return {fields[3] for fields in self._lines() if fields[0] == "@revoked" and fields[3:]}
+
+    def _lines(self) -> Iterator[list[str]]:
+        """The fields of each line; those that make no sense are passed by, as OpenSSH does it."""
         try:
-            lines = self._path.read_text("utf-8", "replace").splitlines()
+            text = self._path.read_text("utf-8", "replace")
         except FileNotFoundError:
-            lines = []
+            return
         except OSError as error:
             raise HostKeyError(
                 f"the known host keys cannot be read from {self._path}: {error.strerror}"
             ) from error
-        for line in map(str.strip, lines):
-            if line.startswith("@revoked"):
-                revoked.update(line.split()[3:4])
-            if not line or line.startswith(("#", "@")):
-                continue
-            try:
-                entry = HostKeyEntry.from_line(line)
-            except InvalidHostKey:
-                continue
-            if entry is not None and entry.key is not None:
-                for name in entry.hostnames or ():
-                    keys.add(name, entry.key.get_name(), entry.key)
-        return keys, revoked
+        for line in text.splitlines():
+            fields = line.split()
+            if len(fields) >= 3 and not fields[0].startswith("#"):
+                yield fields
 
     def _add(self, host: str, key: PKey) -> None:
         line = f"{host} {key.get_name()} {key.get_base64()}\n"
@@ -113,3 +108,28 @@ class KnownHosts:
             raise HostKeyError(
                 f"the host key of {host} cannot be added to {self._path}: {error.strerror}"
             ) from error
+
+
+def _matches(patterns: str, host: str) -> bool:
+    """Whether a line's first field means a host: names, ``*`` and ``?``, ``!`` against, hashes."""
+    found = False
+    for pattern in patterns.split(","):
+        if pattern.startswith("|1|"):
+            found = found or _is_hash_of(pattern, host)
+            continue
+        plain = re.escape(pattern.removeprefix("!")).replace(r"\*", ".*").replace(r"\?", ".")
+        if re.fullmatch(plain, host, re.IGNORECASE):
+            if pattern.startswith("!"):
+                return False
+            found = True
+    return found
+
+
+def _is_hash_of(pattern: str, host: str) -> bool:
+    # Not at the top: see fetcher.handlers.sftp.session.
+    from paramiko import HostKeys
+
+    try:
+        return HostKeys.hash_host(host, pattern) == pattern
+    except (ValueError, IndexError, AssertionError):
+        return False

@@ -7,6 +7,7 @@ thread of its own for each batch; this one asks ahead as far as it is told to.
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -47,6 +48,7 @@ class Code(IntEnum):
     EOF = 1
     NO_SUCH_FILE = 2
     PERMISSION_DENIED = 3
+    FAILURE = 4
     NO_CONNECTION = 6
     CONNECTION_LOST = 7
 
@@ -128,6 +130,18 @@ class Connection:
         """An answer that is not wanted any more when it comes."""
         self._unwanted.add(number)
 
+    def wait(self, seconds: float) -> bool:
+        """Whether something of an answer is there, or comes within that time."""
+        if not self._received:
+            self._channel.settimeout(seconds)
+            try:
+                self._received = memoryview(self._channel.recv(_RECEIVE))
+            except TimeoutError:
+                return False
+            finally:
+                self._channel.settimeout(None)
+        return bool(self._received)
+
     def next_data(self) -> tuple[int, list[memoryview]]:
         """The next answer to :meth:`ask_read`: its number and bytes, none at the file's end.
 
@@ -176,7 +190,9 @@ class Connection:
         return self._last
 
     def _write(self, message: bytes) -> None:
-        self._channel.sendall(struct.pack(">I", len(message)) + message)
+        # Where the connection is lost, reading says so, after all that has come before.
+        with suppress(OSError):
+            self._channel.sendall(struct.pack(">I", len(message)) + message)
 
     def _take(self, size: int) -> bytes:
         return b"".join(self._pieces(size))

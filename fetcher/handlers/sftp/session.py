@@ -19,7 +19,7 @@ from fetcher.handlers.blocking.sockets import Sockets
 from fetcher.handlers.sftp.known_hosts import KnownHosts
 from fetcher.handlers.sftp.protocol import Code, Connection, StatusReply
 from fetcher.rules.remote_paths import sftp_path
-from fetcher.rules.replies import Facts
+from fetcher.rules.replies import Facts, shown_reason
 
 if TYPE_CHECKING:
     from paramiko import SSHClient
@@ -30,8 +30,12 @@ TOGETHER = 1 << 20
 """Bytes handed on at a time, or a little more; fewer from a slow connection."""
 LINGER = 0.1
 """Seconds that may be spent on collecting so many."""
+LEAST = 32 << 10
+"""Bytes asked for of those who give less, as every server has to give (section 3 of the draft)."""
 AHEAD = 9
 """Requests in flight: as many bytes as the SSH window lets through."""
+UNSENT = -1
+"""Number of a request that could not be sent."""
 CONFIG = Path("~/.ssh/config")
 
 
@@ -45,6 +49,7 @@ class SFTPSession:
 
     ranges = True
     runs_on = False
+    reusable = True
 
     def __init__(self, login: Login, known_hosts: KnownHosts, config: Config) -> None:
         self._login = login
@@ -54,23 +59,25 @@ class SFTPSession:
         self._client: SSHClient | None = None
         self._sftp: Connection | None = None
         self._size: int | None = None
-        self._request = REQUEST
         self._reading: _Reading | None = None
+        self._broken: Exception | None = None
 
     def login(self) -> None:
         """See ``Session.login``."""
         from fetcher.handlers.sftp import ssh
+        from fetcher.handlers.sftp.ssh_config import target
 
         key = self._config.ssh_key
         self._client = ssh.connect(
-            ssh.target(self._login, CONFIG.expanduser()),
-            self._login.password,
+            target(self._login, CONFIG.expanduser()),
+            # An address with a user alone has an empty one: that is none, and is not to be tried.
+            self._login.password or None,
             Path(key) if key else None,
             self._known_hosts,
             self._sockets,
             self._config.connect_timeout,
         )
-        self._sftp = Connection(ssh.subsystem(self._client, self._config.connect_timeout))
+        self._sftp = Connection(ssh.open_sftp(self._client, self._config.connect_timeout))
         self._sftp.begin()
 
     def facts(self, url: str) -> Facts:
@@ -92,6 +99,7 @@ class SFTPSession:
             handle = self._connection.open(sftp_path(url))
         except StatusReply as reply:
             raise _refused(reply) from reply
+        self._broken = None
         # One byte more than the file is said to have: it must not be there.
         surplus = 1 if end is not None and end == self._size else 0
         self._reading = _Reading(
@@ -105,18 +113,27 @@ class SFTPSession:
         blocks: list[memoryview] = []
         count, deadline = 0, time.monotonic() + LINGER
         try:
+            if self._broken is not None:
+                raise self._broken
             while count < TOGETHER and (block := self._reading.next_block()):
                 blocks += block
                 count += sum(map(len, block))
-                if time.monotonic() > deadline:
+                if not self._reading.goes_on(deadline - time.monotonic()):
                     break
-            return blocks
-        except StatusReply as reply:
-            if reply.code in (Code.NO_CONNECTION, Code.CONNECTION_LOST):
-                raise EOFError from reply
+        except (StatusReply, OSError, EOFError) as error:
+            if blocks:
+                # What has come before is handed on first.
+                self._broken = error
+                return blocks
+            if not isinstance(error, StatusReply):
+                raise
+            if error.code in (Code.NO_CONNECTION, Code.CONNECTION_LOST):
+                raise EOFError from error
+            words = shown_reason(error.words, (self._login.password or "",))
             raise ConnectionFailedError(
-                f"{self._login.server} cannot read the file: {reply.words}"
-            ) from reply
+                f"{self._login.server} cannot read the file: {words}"
+            ) from error
+        return blocks
 
     def finish(self) -> None:
         """See ``Session.finish``."""
@@ -151,6 +168,7 @@ class _Reading:
         self._position = start
         self._asked = start
         self._end = end
+        self._eof: int | None = None
         self._request = REQUEST
         self._in_flight: dict[int, tuple[int, int]] = {}
         """Number of the request, to offset and size."""
@@ -167,6 +185,12 @@ class _Reading:
         self._position += sum(map(len, block))
         self._ask_ahead()
         return block
+
+    def goes_on(self, seconds: float) -> bool:
+        """Whether more is there, or comes within that time."""
+        if self._position in self._waiting:
+            return seconds > 0
+        return bool(self._in_flight) and seconds > 0 and self._sftp.wait(seconds)
 
     def close(self) -> None:
         """What is still to come is not wanted."""
@@ -185,17 +209,25 @@ class _Reading:
             self._asked += size
 
     def _ask(self, offset: int, size: int) -> None:
-        self._in_flight[self._sftp.ask_read(self._handle, offset, size)] = offset, size
+        try:
+            number = self._sftp.ask_read(self._handle, offset, size)
+        except OSError:
+            # The connection is lost, which shows when what has come before is through.
+            number = UNSENT
+        self._in_flight[number] = offset, size
 
     def _take(self, number: int, data: list[memoryview]) -> None:
         asked = self._in_flight.pop(number, None)
         if asked is None:
             raise ProtocolError("the server answers what was not asked (SFTP)")
         offset, size = asked
+        if self._eof is not None and data and offset >= self._eof:
+            raise ProtocolError("the server has bytes behind the end of the file (SFTP)")
         count = sum(map(len, data))
         if not count:
             # The end of the file; what was asked for behind it is not there either.
-            self._end = min(offset, self._end if self._end is not None else offset)
+            self._eof = offset if self._eof is None else min(offset, self._eof)
+            self._end = self._eof if self._end is None else min(self._eof, self._end)
             return
         if count > size:
             raise ProtocolError("the server sends more than it was asked for (SFTP)")
@@ -204,7 +236,7 @@ class _Reading:
             # Servers have limits of their own: this one's is no larger than this.
             self._ask(offset + count, size - count)
             if size == self._request:
-                self._request = count
+                self._request = max(count, LEAST)
 
 
 def _refused(reply: StatusReply) -> Refused:
@@ -212,4 +244,5 @@ def _refused(reply: StatusReply) -> Refused:
         return Refused(404, reply.words)
     if reply.code in (Code.NO_CONNECTION, Code.CONNECTION_LOST):
         raise EOFError from reply
-    return Refused(403, reply.words)
+    # A failure without a name may pass.
+    return Refused(503 if reply.code == Code.FAILURE else 403, reply.words)

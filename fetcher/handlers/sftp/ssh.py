@@ -1,24 +1,28 @@
-"""Logs in over SSH: ``~/.ssh/config``, host keys, user keys, password."""
+"""Logs in over SSH: host key, user keys, password; and opens SFTP."""
 
 from __future__ import annotations
 
-import getpass
 import logging
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import paramiko
-from paramiko.ssh_exception import ConfigParseError, CouldNotCanonicalize
+from paramiko.buffered_pipe import BufferedPipe
+from paramiko.ssh_exception import IncompatiblePeer
 
-from fetcher.errors import ConnectionFailedError, LoginError, ProtocolError
-from fetcher.handlers.blocking import Login, Refused, TooManyConnections
+from fetcher.errors import ConnectionFailedError, FetchError, LoginError, ProtocolError
+from fetcher.handlers.blocking import Refused, TooManyConnections
 from fetcher.handlers.blocking.sockets import Sockets
 from fetcher.handlers.sftp.known_hosts import KnownHosts
-from fetcher.rules.urls import DEFAULT_PORTS
+from fetcher.handlers.sftp.ssh_config import Target
+from fetcher.rules.replies import shown_reason
+
+if TYPE_CHECKING:
+    _Pipe = BufferedPipe[bytes]  # its stub only is generic
+else:
+    _Pipe = BufferedPipe
 
 WINDOW = 2 << 20
 """Bytes that a server may send ahead, as in OpenSSH's own client: with a round trip of 0.1 s enough
@@ -28,58 +32,6 @@ PACKET = 128 << 10
 
 LOG = "fetcher.handlers.sftp.paramiko"
 logging.getLogger(LOG).setLevel(logging.CRITICAL)  # its errors, with their traces, are told as ours
-
-
-@dataclass(frozen=True)
-class Target:
-    """What ``~/.ssh/config`` makes of an address (ssh_config(5)).
-
-    :param host: where to connect to.
-    :param name: under which its key is known.
-    :param identities: private key files.
-    """
-
-    host: str
-    port: int
-    user: str
-    name: str
-    identities: tuple[str, ...]
-
-
-def target(login: Login, config: Path) -> Target:
-    """Where a login leads; what the address says comes first.
-
-    :raises LoginError: the configuration cannot be read, or wants what is not there.
-    """
-    options = _lookup(login.host, config)
-    for option in ("proxyjump", "proxycommand"):
-        if options.get(option, "none") != "none":
-            raise LoginError(
-                f"{config} reaches {login.host} by {option}, which is not supported: open a tunnel "
-                "(ssh -L), and give its address"
-            )
-    host = str(options.get("hostname", login.host))
-    port = login.port or int(options.get("port", DEFAULT_PORTS["sftp"]))
-    name = host if port == DEFAULT_PORTS["sftp"] else f"[{host}]:{port}"
-    return Target(
-        host=host,
-        port=port,
-        user=login.user or str(options.get("user") or getpass.getuser()),
-        name=str(options.get("hostkeyalias", name)),
-        identities=tuple(
-            path for path in options.get("identityfile", ()) if Path(path).expanduser().is_file()
-        ),
-    )
-
-
-def _lookup(host: str, config: Path) -> Mapping[str, Any]:
-    try:
-        found: Mapping[str, Any] = paramiko.SSHConfig.from_path(str(config)).lookup(host)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, ImportError, ConfigParseError, CouldNotCanonicalize) as error:
-        raise LoginError(f"{config} cannot be used: {error}") from error
-    return found
 
 
 def connect(
@@ -92,46 +44,54 @@ def connect(
 ) -> paramiko.SSHClient:
     """A client that is logged in.
 
-    :param key: the private key file to use; None for the agent's, those of the configuration and
-        those in ``~/.ssh``.
+    :param key: the private key file to use; None for those of the configuration, of the agent and
+        of ``~/.ssh``.
     :param timeout: seconds for each step; who waits keeps the time of all.
     :raises TooManyConnections: the server hangs up before its greeting.
     :raises Refused: the login is refused.
     :raises FetchError: whatever else is wrong.
     """
-    client = paramiko.SSHClient()
-    client.set_log_channel(LOG)
-    client.set_missing_host_key_policy(_Policy(goal.name, known_hosts))
     algorithms = known_hosts.algorithms(goal.name)
     private = _private_key(key) if key is not None else None
-    # A list is documented, but its stub does not know.
-    identities: Any = list(goal.identities) if private is None else None
-    try:
-        client.connect(
-            goal.host,
-            goal.port,
-            goal.user,
-            password,
-            pkey=private,
-            key_filename=identities,
-            allow_agent=private is None,
-            look_for_keys=private is None,
-            sock=sockets.connect(goal.host, goal.port),
-            timeout=timeout,
-            # The one above is to end first: it knows what it means.
-            banner_timeout=timeout * 2,
-            auth_timeout=timeout,
-            channel_timeout=timeout,
-            transport_factory=partial(_transport, algorithms),
-        )
-    except BaseException as error:
-        translated = _translated(error, client, goal)
-        client.close()
-        raise translated from error
-    return client
+    means: dict[str, Any] = {
+        "pkey": private,
+        "key_filename": list(goal.identities) if private is None else None,
+        "allow_agent": private is None,
+        "look_for_keys": private is None,
+    }
+    alone = {"allow_agent": False, "look_for_keys": False}
+    # Servers hang up after a few keys that they do not know, maybe before the password's turn.
+    attempts = [means] if password is None else [means, alone]
+    while True:
+        means = attempts.pop(0)
+        client = paramiko.SSHClient()
+        client.set_log_channel(LOG)
+        client.set_missing_host_key_policy(_Policy(goal.name, known_hosts))
+        try:
+            client.connect(
+                goal.host,
+                goal.port,
+                goal.user,
+                password,
+                sock=sockets.connect(goal.host, goal.port),
+                timeout=timeout,
+                # The one above is to end first: it knows what it means.
+                banner_timeout=timeout * 2,
+                auth_timeout=timeout,
+                transport_factory=partial(_transport, algorithms),
+                **means,
+            )
+        except BaseException as error:
+            hung_up = _is_lost(client) and isinstance(error, paramiko.AuthenticationException)
+            translated = _translated(error, _is_lost(client), goal, password)
+            client.close()
+            if not (hung_up and attempts):
+                raise translated from error
+        else:
+            return client
 
 
-def subsystem(client: paramiko.SSHClient, timeout: float) -> paramiko.Channel:
+def open_sftp(client: paramiko.SSHClient, timeout: float) -> paramiko.Channel:
     """A channel with SFTP at its other end.
 
     :raises Refused: the server has none.
@@ -141,12 +101,28 @@ def subsystem(client: paramiko.SSHClient, timeout: float) -> paramiko.Channel:
         raise EOFError
     try:
         channel = transport.open_session(timeout=timeout)
+        channel.in_buffer = _Bounded()
+        channel.in_stderr_buffer = _Bounded()
         channel.invoke_subsystem("sftp")
     except paramiko.SSHException as error:
         if not transport.is_active():
             raise EOFError from error
         raise Refused(403, f"no SFTP here: {error}") from error
+    except (OSError, EOFError):
+        raise
+    except Exception as error:
+        raise _nonsense(shown_reason(str(error))) from error
     return channel
+
+
+class _Bounded(_Pipe):
+    """What a channel has received. The library does not hold a server to its window."""
+
+    def feed(self, data: bytes) -> None:
+        """:raises SSHException: too much; the connection ends."""
+        if len(self) > 2 * WINDOW:
+            raise paramiko.SSHException("the server sends more than it may")
+        super().feed(data)
 
 
 def _private_key(path: Path) -> paramiko.PKey:
@@ -154,7 +130,8 @@ def _private_key(path: Path) -> paramiko.PKey:
         return paramiko.PKey.from_path(path.expanduser())
     except OSError as error:
         raise LoginError(f"the key {path} cannot be read: {error.strerror}") from error
-    except paramiko.PasswordRequiredException as error:
+    except (TypeError, paramiko.PasswordRequiredException) as error:
+        # The first is what the library below raises for want of a passphrase.
         raise LoginError(
             f"the key {path} is encrypted: add it to the agent (ssh-add) and leave out "
             "FETCHER_SSH_KEY"
@@ -184,18 +161,26 @@ class _Policy(paramiko.MissingHostKeyPolicy):
         self._known_hosts.check(self._name, key)
 
 
-def _translated(error: BaseException, client: paramiko.SSHClient, goal: Target) -> BaseException:
+def _is_lost(client: paramiko.SSHClient) -> bool:
     transport = client.get_transport()
-    lost = transport is not None and not transport.is_active()
-    words = " ".join(str(error).split())
+    return transport is not None and not transport.is_active()
+
+
+def _translated(
+    error: BaseException, lost: bool, goal: Target, password: str | None
+) -> BaseException:
+    if isinstance(error, FetchError | OSError):
+        return error
+    words = shown_reason(" ".join(str(error).split()), (password or "",))
     if isinstance(error, paramiko.PasswordRequiredException):
         return LoginError(
             f"no key lets {goal.user} in at {goal.name}, and one of ~/.ssh is encrypted: add it to "
             "the agent (ssh-add)"
         )
-    if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+    if isinstance(error, IncompatiblePeer):
         return ProtocolError(f"{goal.name} and this client have no algorithm in common: {words}")
-    if isinstance(error, paramiko.AuthenticationException) and not lost:
+    if isinstance(error, paramiko.AuthenticationException) and (password or not lost):
+        # Not to be tried again and again: that is how accounts are locked.
         return Refused(401, words)
     if isinstance(error, paramiko.SSHException | EOFError):
         if "banner" in words:
@@ -205,4 +190,11 @@ def _translated(error: BaseException, client: paramiko.SSHClient, goal: Target) 
         return ConnectionFailedError(
             f"{goal.name} closed the connection during the login: {words or 'it gave no reason'}"
         )
+    if isinstance(error, Exception):
+        return _nonsense(words)
     return error
+
+
+def _nonsense(words: str) -> ProtocolError:
+    """For whatever the library raises over messages that it does not understand."""
+    return ProtocolError(f"the server's SSH makes no sense: {words}")
