@@ -91,6 +91,10 @@ class Connection:
         self._received = memoryview(b"")
         self._last = 0
         self._unwanted: set[int] = set()
+        self._current = 0
+        """Number of the answer whose bytes are coming in ..."""
+        self._left = 0
+        """... and how many of them are still to come."""
 
     def begin(self) -> None:
         """Agree on the version.
@@ -128,7 +132,8 @@ class Connection:
 
     def forget(self, number: int) -> None:
         """An answer that is not wanted any more when it comes."""
-        self._unwanted.add(number)
+        if not (self._left and number == self._current):
+            self._unwanted.add(number)
 
     def wait(self, seconds: float) -> bool:
         """Whether something of an answer is there, or comes within that time."""
@@ -142,21 +147,28 @@ class Connection:
                 self._channel.settimeout(None)
         return bool(self._received)
 
-    def next_data(self) -> tuple[int, list[memoryview]]:
-        """The next answer to :meth:`ask_read`: its number and bytes, none at the file's end.
+    def next_data(self) -> tuple[int, memoryview, bool]:
+        """What comes next of the answers to :meth:`ask_read`, a whole one or a piece of it.
 
+        :return: its number, bytes, and whether that is all of it; no bytes at the file's end.
         :raises StatusReply: the server cannot read.
         """
-        kind, number, rest = self._wanted()
-        if kind == Kind.DATA and rest >= 4:
+        if not self._left:
+            kind, number, rest = self._wanted()
+            if kind != Kind.DATA or rest < 4:
+                status = _status(kind, self._take(rest))
+                if status.code == Code.EOF:
+                    return number, memoryview(b""), True
+                raise status
             (size,) = struct.unpack(">I", self._take(4))
             if size != rest - 4:
                 raise _cut_short()
-            return number, self._pieces(size)
-        status = _status(kind, self._take(rest))
-        if status.code == Code.EOF:
-            return number, []
-        raise status
+            if not size:
+                return number, memoryview(b""), True
+            self._current, self._left = number, size
+        piece = self._piece(self._left)
+        self._left -= len(piece)
+        return self._current, piece, not self._left
 
     def _ask(self, kind: Kind, body: bytes, wanted: Kind) -> bytes:
         sent = self._send(kind, body)
@@ -175,10 +187,12 @@ class Connection:
             if number not in self._unwanted:
                 return kind, number, rest
             self._unwanted.discard(number)
-            self._pieces(rest)
+            self._skip(rest)
 
     def _answer(self) -> tuple[int, int, int]:
         """Type and number of the next message, and how many bytes of it follow."""
+        self._skip(self._left)
+        self._left = 0
         length, kind, number = struct.unpack(">IBI", self._take(9))
         if not 5 <= length <= MAX_MESSAGE:
             raise _no_server()
@@ -195,21 +209,24 @@ class Connection:
             self._channel.sendall(struct.pack(">I", len(message)) + message)
 
     def _take(self, size: int) -> bytes:
-        return b"".join(self._pieces(size))
+        data = bytes(self._piece(size)) if size else b""
+        while len(data) < size:
+            data += self._piece(size - len(data))
+        return data
 
-    def _pieces(self, size: int) -> list[memoryview]:
-        """The next bytes as they came: to join them would be one more copy of all that is read."""
-        pieces = []
+    def _skip(self, size: int) -> None:
         while size:
-            if not self._received:
-                data = self._channel.recv(_RECEIVE)
-                if not data:
-                    raise EOFError
-                self._received = memoryview(data)
-            piece, self._received = self._received[:size], self._received[size:]
-            pieces.append(piece)
-            size -= len(piece)
-        return pieces
+            size -= len(self._piece(size))
+
+    def _piece(self, most: int) -> memoryview:
+        """The next bytes as they came: to join them would be one more copy of all that is read."""
+        if not self._received:
+            data = self._channel.recv(_RECEIVE)
+            if not data:
+                raise EOFError
+            self._received = memoryview(data)
+        piece, self._received = self._received[:most], self._received[most:]
+        return piece
 
 
 def _no_server() -> ProtocolError:

@@ -34,8 +34,6 @@ LEAST = 32 << 10
 """Bytes asked for of those who give less, as every server has to give (section 3 of the draft)."""
 AHEAD = 9
 """Requests in flight: as many bytes as the SSH window lets through."""
-UNSENT = -1
-"""Number of a request that could not be sent."""
 CONFIG = Path("~/.ssh/config")
 
 
@@ -116,8 +114,8 @@ class SFTPSession:
             if self._broken is not None:
                 raise self._broken
             while count < TOGETHER and (block := self._reading.next_block()):
-                blocks += block
-                count += sum(map(len, block))
+                blocks.append(block)
+                count += len(block)
                 if not self._reading.goes_on(deadline - time.monotonic()):
                     break
         except (StatusReply, OSError, EOFError) as error:
@@ -170,19 +168,20 @@ class _Reading:
         self._end = end
         self._eof: int | None = None
         self._request = REQUEST
-        self._in_flight: dict[int, tuple[int, int]] = {}
-        """Number of the request, to offset and size."""
-        self._waiting: dict[int, list[memoryview]] = {}
+        self._in_flight: dict[int, tuple[int, int, int]] = {}
+        """Number of the request, to the offset and size of what is still to come, and the size that
+        was asked for."""
+        self._waiting: dict[int, memoryview] = {}
         """What came before that which belongs before it."""
 
-    def next_block(self) -> list[memoryview]:
-        """The bytes that follow, in pieces; none at the end."""
+    def next_block(self) -> memoryview:
+        """The bytes that follow; none at the end."""
         while (block := self._waiting.pop(self._position, None)) is None:
             self._ask_ahead()
             if not self._in_flight:
-                return []
+                return memoryview(b"")
             self._take(*self._sftp.next_data())
-        self._position += sum(map(len, block))
+        self._position += len(block)
         self._ask_ahead()
         return block
 
@@ -209,34 +208,30 @@ class _Reading:
             self._asked += size
 
     def _ask(self, offset: int, size: int) -> None:
-        try:
-            number = self._sftp.ask_read(self._handle, offset, size)
-        except OSError:
-            # The connection is lost, which shows when what has come before is through.
-            number = UNSENT
-        self._in_flight[number] = offset, size
+        self._in_flight[self._sftp.ask_read(self._handle, offset, size)] = offset, size, size
 
-    def _take(self, number: int, data: list[memoryview]) -> None:
-        asked = self._in_flight.pop(number, None)
-        if asked is None:
+    def _take(self, number: int, data: memoryview, through: bool) -> None:
+        if number not in self._in_flight:
             raise ProtocolError("the server answers what was not asked (SFTP)")
-        offset, size = asked
+        offset, left, asked = self._in_flight.pop(number)
         if self._eof is not None and data and offset >= self._eof:
             raise ProtocolError("the server has bytes behind the end of the file (SFTP)")
-        count = sum(map(len, data))
-        if not count:
+        if len(data) > left:
+            raise ProtocolError("the server sends more than it was asked for (SFTP)")
+        if not data:
             # The end of the file; what was asked for behind it is not there either.
             self._eof = offset if self._eof is None else min(offset, self._eof)
             self._end = self._eof if self._end is None else min(self._eof, self._end)
             return
-        if count > size:
-            raise ProtocolError("the server sends more than it was asked for (SFTP)")
         self._waiting[offset] = data
-        if count < size:
+        offset, left = offset + len(data), left - len(data)
+        if not through:
+            self._in_flight[number] = offset, left, asked
+        elif left:
             # Servers have limits of their own: this one's is no larger than this.
-            self._ask(offset + count, size - count)
-            if size == self._request:
-                self._request = max(count, LEAST)
+            self._ask(offset, left)
+            if asked == self._request:
+                self._request = max(asked - left, LEAST)
 
 
 def _refused(reply: StatusReply) -> Refused:
