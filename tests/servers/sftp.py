@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -212,8 +213,22 @@ class SFTPServer:
 
 
 class _Packetizer(Packetizer):
+    def __init__(self, behaviour: Behaviour, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._behaviour = behaviour
+
     def start_handshake(self, timeout: float) -> None:
         """Without paramiko's timer, a thread that outlives connections which end early."""
+
+    def write_all(self, out: Any) -> None:
+        rate = self._behaviour.rate
+        if rate is None:
+            super().write_all(out)
+            return
+        size = max(1, rate // 50)
+        for start in range(0, len(out), size):
+            super().write_all(out[start : start + size])
+            time.sleep(size / rate)
 
 
 class _Connection(paramiko.Transport):
@@ -222,7 +237,8 @@ class _Connection(paramiko.Transport):
     def __init__(
         self, sock: socket.socket, server: SFTPServer, number: int, fault: ConnectionFault | None
     ) -> None:
-        super().__init__(sock, packetizer_class=_Packetizer)
+        packetizer: Any = partial(_Packetizer, server.behaviour)
+        super().__init__(sock, packetizer_class=packetizer)
         self.set_log_channel(_LOGGER.name)
         self.name = f"sftp-{server.port}-connection"
         for key in server.host_keys:

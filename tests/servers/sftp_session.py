@@ -87,6 +87,8 @@ class Behaviour:
     max_connections: int | None = None
     """Surplus connections are closed before the banner."""
     refuse_auth: bool = False
+    rate: int | None = None
+    """Bytes a second that each connection sends, trickling."""
     banner_delay: float = 0
     """Seconds between the connection and the server's first byte."""
     silent: bool = False

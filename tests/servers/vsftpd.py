@@ -1,4 +1,4 @@
-"""A real vsftpd on a free port of loopback, serving one folder to anonymous logins."""
+"""A real vsftpd on a port of loopback, serving one folder to anonymous logins."""
 
 import os
 import re
@@ -31,6 +31,7 @@ class Vsftpd:
     :param implicit: TLS from the first byte, instead of after AUTH.
     :param require_tls: logins and data in the clear are refused.
     :param require_ssl_reuse: data connections have to resume the control connection's session.
+    :param port: by default, a free one.
     :param password: the only one that anonymous logins may give; by default, any.
     :param settings: more lines for its configuration, which win over those made here.
     :raises FileNotFoundError: vsftpd is not installed.
@@ -46,6 +47,7 @@ class Vsftpd:
         implicit: bool = False,
         require_tls: bool = False,
         require_ssl_reuse: bool = True,
+        port: int | None = None,
         password: str | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
@@ -54,7 +56,7 @@ class Vsftpd:
             raise FileNotFoundError("vsftpd is not installed: apt-get install vsftpd")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+            self.port: int = port or free.getsockname()[1]
         self._log = state / "log"
         self._output = state / "output"
         self._scheme = "ftp" if certificate is None else "ftps"

@@ -1,0 +1,677 @@
+"""What a download handler has to do: the suite that every protocol's handler passes.
+
+A module for a protocol brings a :class:`Server` and a thin subclass of :class:`HandlerContract`.
+"""
+
+import asyncio
+import base64
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, closing
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, ClassVar, Protocol, Self
+from urllib.parse import quote
+
+import pytest
+from scrapy import Request, Spider
+from scrapy.crawler import Crawler
+from scrapy.http import Response
+from scrapy.settings import Settings
+
+from fetcher.contract import META_SINK
+from fetcher.errors import (
+    ConnectionFailedError,
+    ConnectTimeoutError,
+    DiskError,
+    ProtocolError,
+    ServerError,
+    StalledError,
+    Stopped,
+)
+from fetcher.rules.answers import judge
+from tests.contracts.relay import Relay
+from tests.contracts.sink import RecordingSink
+from tests.reactor import Reactor
+from tests.servers.content import Bytes, Content, Source
+
+USER = "user"
+PASSWORD = "pa:ss/wörd 100%"
+DATE = 1_700_000_000
+"""Seconds since 1970: when the files on the servers were modified."""
+SOON = 1.0
+"""Seconds in which a handler has to notice what its own side wants."""
+
+SMALL = Content(100_003, seed=1)
+LARGE = Content((9 << 20) + 77, seed=2)
+"""More than all buffers on the way hold together, those of the kernel included."""
+PATH = "/a.bin"
+
+
+class Handler(Protocol):
+    """What Scrapy asks of a download handler."""
+
+    async def download_request(self, request: Request) -> Response: ...
+
+    async def close(self) -> None: ...
+
+
+class Server(ABC):
+    """A server, and the ways of its protocol in which it goes wrong; behind a relay.
+
+    :param scheme: of its addresses.
+    :param port: where it listens itself.
+    """
+
+    settings: Mapping[str, object] = {}
+    """What a handler must be told so that it can use this server."""
+
+    def __init__(self, scheme: str, port: int) -> None:
+        self.scheme = scheme
+        self.relay = Relay(port)
+
+    def url(self, path: str = PATH, *, host: str = "127.0.0.1", port: int | None = None) -> str:
+        """Of a path as it would be written in a folder's listing."""
+        return f"{self.scheme}://{host}:{port or self.relay.port}{quote(path)}"
+
+    @abstractmethod
+    def put(self, path: str, source: Source) -> None:
+        """A file, modified at ``DATE``, which the user may read."""
+
+    @abstractmethod
+    def forbid(self, path: str) -> None:
+        """The file is there, but not for this user."""
+
+    @abstractmethod
+    def overstate(self, path: str, by: int) -> None:
+        """From now on the file is said to have so many bytes more than it has."""
+
+    @abstractmethod
+    def hide_size(self, path: str) -> None:
+        """From now on its size is not told before it is sent."""
+
+    @abstractmethod
+    def cut(self, path: str, after: int, *, reset: bool) -> None:
+        """The next transfer's connection ends after so many bytes: by FIN, or by RST."""
+
+    @abstractmethod
+    def stall(self, path: str, after: int) -> None:
+        """The next transfer comes to a standstill after so many bytes."""
+
+    @abstractmethod
+    def start(self) -> None: ...
+
+    @abstractmethod
+    def stop(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        self.start()
+        self.relay.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.relay.stop()
+        self.stop()
+
+
+class Client:
+    """A handler, asked as the downloader asks it. Belongs to the event loop."""
+
+    def __init__(self, handler: Handler, server: Server) -> None:
+        self.handler = handler
+        self.server = server
+
+    async def fetch(
+        self,
+        sink: RecordingSink,
+        path: str = PATH,
+        *,
+        url: str | None = None,
+        password: str = PASSWORD,
+    ) -> Response:
+        """The response; the body is in the sink."""
+        token = base64.b64encode(f"{USER}:{password}".encode()).decode()
+        request = Request(
+            url or self.server.url(path),
+            headers={"Authorization": f"Basic {token}"},
+            meta={META_SINK: sink},
+        )
+        try:
+            response = await asyncio.wait_for(self.handler.download_request(request), 10)
+        except Exception as error:
+            for secret in (password, quote(password), token):
+                assert not [cause for cause in causes(error) if secret in f"{cause} {cause!r}"]
+            raise
+        finally:
+            assert sink.misuse == []
+        assert response.status == sink.status
+        assert not response.body
+        return response
+
+    async def get(self, start: int, end: int, path: str = PATH) -> bytes:
+        """A range; fails if it does not come."""
+        sink = RecordingSink.range(start, end)
+        await self.fetch(sink, path)
+        assert sink.status == 206
+        return bytes(sink.data)
+
+    async def failure(
+        self, sink: RecordingSink, path: str = PATH, *, url: str | None = None
+    ) -> ServerError:
+        """The error with which a request ends."""
+        with pytest.raises(ServerError) as caught:
+            await self.fetch(sink, path, url=url)
+        return caught.value
+
+    @asynccontextmanager
+    async def fetching(
+        self, sink: RecordingSink, path: str = PATH
+    ) -> AsyncIterator[asyncio.Task[Response]]:
+        """A transfer that is still on its way; at the end it has to be over."""
+        task = asyncio.ensure_future(self.fetch(sink, path))
+        try:
+            yield task
+            assert task.done()
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def _close(handler: Handler) -> None:
+    """Close it, and see that it leaves nothing to do."""
+    await handler.close()
+    this = asyncio.current_task()
+    await until(lambda: asyncio.all_tasks() == {this})
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and all that led to it, as a log would show them."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+async def until(condition: Callable[[], bool], seconds: float = SOON) -> None:
+    """Fails where it does not become true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)
+
+
+def settled(**settings: object) -> pytest.MarkDecorator:
+    """A test of a handler with these settings."""
+    return pytest.mark.parametrize("settings", [settings], ids=[pytest.HIDDEN_PARAM])
+
+
+def names(error: ServerError, server: Server) -> None:
+    """A person is told which server it was, and another try makes sense."""
+    assert error.retryable
+    assert f"127.0.0.1:{server.relay.port}" in error.message
+
+
+def expects(sink: RecordingSink, source: Source, start: int, end: int) -> None:
+    """Just these bytes are in the sink, and the answer's head says so."""
+    assert len(sink.data) == end - start
+    assert bytes(sink.data) == source.read(start, end)
+    assert sink.answer is not None
+    body = judge(sink.answer, start, None)
+    assert body.version.size == source.size
+    assert body.start == start
+    assert body.end is not None and body.end >= end
+    assert sink.headers["content-length"] == str(body.end - start)
+
+
+class HandlerContract(ABC):
+    """The suite."""
+
+    handler: ClassVar[type[Any]]
+
+    @abstractmethod
+    @pytest.fixture
+    def server(self) -> Iterator[Server]:
+        """A server with ``SMALL`` in ``PATH``."""
+
+    @pytest.fixture
+    def settings(self) -> Mapping[str, object]:
+        return {}
+
+    @pytest.fixture
+    def client(
+        self, server: Server, settings: Mapping[str, object], reactor: Reactor
+    ) -> Iterator[Client]:
+        """A handler, closed at the end; nothing of it may last."""
+        server.put(PATH, SMALL)
+        project = Settings()
+        project.setmodule("fetcher.settings")
+        project.update({"FETCHER_CONNECT_TIMEOUT": 5, **server.settings, **settings})
+        handler = self.handler.from_crawler(Crawler(Spider, project))
+        yield Client(handler, server)
+        reactor.run(_close(handler))
+        reactor.run(until(lambda: server.relay.open == 0))
+
+    # --- ranges ----------------------------------------------------------------------------
+
+    @pytest.mark.parametrize(
+        ("start", "end"),
+        [
+            (0, 1),
+            (0, 1000),
+            (4096, 70_000),
+            (SMALL.size - 1, SMALL.size),
+            (SMALL.size - 1000, SMALL.size),
+            (0, SMALL.size),
+        ],
+    )
+    async def test_range(self, client: Client, start: int, end: int) -> None:
+        sink = RecordingSink.range(start, end)
+        await client.fetch(sink)
+        assert sink.status == 206
+        expects(sink, SMALL, start, end)
+
+    async def test_range_without_an_end(self, client: Client) -> None:
+        sink = RecordingSink({"Range": "bytes=12345-"})
+        await client.fetch(sink)
+        assert sink.status == 206
+        expects(sink, SMALL, 12345, SMALL.size)
+
+    async def test_range_that_goes_beyond_the_end(self, client: Client) -> None:
+        sink = RecordingSink({"Range": f"bytes=99999-{SMALL.size + 5000}"})
+        await client.fetch(sink)
+        assert sink.status == 206
+        expects(sink, SMALL, 99999, SMALL.size)
+
+    async def test_large_range(self, server: Server, client: Client) -> None:
+        server.put("/large", LARGE)
+        start, end = (1 << 20) + 1, (8 << 20) + 3
+        assert await client.get(start, end, "/large") == LARGE.read(start, end)
+
+    async def test_large_file(self, server: Server, client: Client) -> None:
+        server.put("/large", LARGE)
+        sink = RecordingSink()
+        await client.fetch(sink, "/large")
+        assert sink.sha256 == LARGE.sha256
+
+    async def test_whole_file(self, client: Client) -> None:
+        sink = RecordingSink()
+        await client.fetch(sink)
+        assert sink.status == 200
+        expects(sink, SMALL, 0, SMALL.size)
+
+    async def test_range_behind_the_end(self, client: Client) -> None:
+        sink = RecordingSink({"Range": f"bytes={SMALL.size}-"})
+        await client.fetch(sink)
+        assert sink.status == 416
+        assert sink.headers["content-range"] == f"bytes */{SMALL.size}"
+        assert sink.calls[-1] == "begin"
+
+    async def test_empty_file(self, server: Server, client: Client) -> None:
+        server.put("/empty", Bytes(b""))
+        sink = RecordingSink.range(0, 1000)
+        await client.fetch(sink, "/empty")
+        if sink.status == 416:
+            assert sink.headers["content-range"] == "bytes */0"
+        else:
+            assert (sink.status, sink.headers["content-length"]) == (200, "0")
+        assert sink.calls[-1] == "begin"
+
+    async def test_whole_empty_file(self, server: Server, client: Client) -> None:
+        server.put("/empty", Bytes(b""))
+        sink = RecordingSink()
+        await client.fetch(sink, "/empty")
+        assert (sink.status, sink.headers["content-length"]) == (200, "0")
+        assert sink.calls[-1] == "begin"
+
+    async def test_file_of_unknown_size(self, server: Server, client: Client) -> None:
+        server.hide_size(PATH)
+        sink = RecordingSink()
+        await client.fetch(sink)
+        assert sink.status == 200
+        assert "content-length" not in sink.headers
+        assert sink.sha256 == SMALL.sha256
+
+    # --- versions --------------------------------------------------------------------------
+
+    async def test_date(self, client: Client) -> None:
+        """It is the file's, and the same in every answer."""
+        whole, part = RecordingSink(), RecordingSink.range(5, 10)
+        await client.fetch(whole)
+        await client.fetch(part)
+        date = whole.headers["last-modified"]
+        assert parsedate_to_datetime(date).timestamp() == DATE
+        assert part.headers["last-modified"] == date
+
+    async def test_if_range_that_holds(self, client: Client) -> None:
+        sink = RecordingSink(
+            {"Range": "bytes=100-199", "If-Range": await self._date(client)}, limit=100
+        )
+        await client.fetch(sink)
+        assert sink.status == 206
+        expects(sink, SMALL, 100, 200)
+
+    async def test_if_range_that_does_not_hold(self, client: Client) -> None:
+        """The file is another one now: all of it comes, from its beginning on."""
+        sink = RecordingSink(
+            {"Range": "bytes=100-199", "If-Range": "Tue, 14 Nov 2023 22:13:19 GMT"}
+        )
+        await client.fetch(sink)
+        assert sink.status == 200
+        expects(sink, SMALL, 0, SMALL.size)
+
+    async def test_if_modified_since(self, client: Client) -> None:
+        sink = RecordingSink({"If-Modified-Since": await self._date(client)})
+        await client.fetch(sink)
+        assert sink.status == 304
+        assert sink.calls[-1] == "begin"
+
+    async def test_if_modified_since_another_date(self, client: Client) -> None:
+        sink = RecordingSink({"If-Modified-Since": "Tue, 14 Nov 2023 22:13:19 GMT"})
+        await client.fetch(sink)
+        assert sink.status == 200
+        expects(sink, SMALL, 0, SMALL.size)
+
+    async def _date(self, client: Client) -> str:
+        sink = RecordingSink(wanted=False)
+        await client.fetch(sink)
+        return sink.headers["last-modified"]
+
+    # --- refusals --------------------------------------------------------------------------
+
+    async def test_missing_file(self, client: Client) -> None:
+        await self._is_refused(client, "/missing", 404)
+        await self._still_works(client)
+
+    async def test_missing_folder(self, client: Client) -> None:
+        await self._is_refused(client, "/missing/a.bin", 404)
+
+    async def test_forbidden_file(self, server: Server, client: Client) -> None:
+        server.put("/secret", SMALL)
+        server.forbid("/secret")
+        await self._is_refused(client, "/secret", 403)
+        await self._still_works(client)
+
+    async def test_wrong_password(self, client: Client) -> None:
+        await self._is_refused(client, PATH, 401, password="wr:ong/wörd 100%")
+        await self._still_works(client)
+
+    async def _is_refused(
+        self, client: Client, path: str, status: int, password: str = PASSWORD
+    ) -> None:
+        sink = RecordingSink.range(0, 1000)
+        await client.fetch(sink, path, password=password)
+        assert sink.status == status
+        assert sink.answer is not None
+        assert sink.answer.url == client.server.url(path)
+        assert password not in sink.answer.reason
+        assert sink.calls[-1] == "begin"
+
+    async def _still_works(self, client: Client) -> None:
+        assert await client.get(70, 90) == SMALL.read(70, 90)
+
+    # --- what a sink wants -----------------------------------------------------------------
+
+    async def test_sink_that_has_enough(self, server: Server, client: Client) -> None:
+        """The rest is neither written nor waited for."""
+        server.put("/large", LARGE)
+        sink = RecordingSink(limit=1 << 20)
+        await asyncio.wait_for(client.fetch(sink, "/large"), SOON)
+        assert bytes(sink.data) == LARGE.read(0, 1 << 20)
+        await self._still_works(client)
+
+    async def test_sink_that_has_enough_of_what_stalls(
+        self, server: Server, client: Client
+    ) -> None:
+        server.stall(PATH, 50_000)
+        sink = RecordingSink(limit=20_000)
+        await asyncio.wait_for(client.fetch(sink), SOON)
+        assert bytes(sink.data) == SMALL.read(0, 20_000)
+        await self._still_works(client)
+
+    @pytest.mark.parametrize("source", [SMALL, LARGE], ids=["small", "large"])
+    async def test_sink_that_wants_the_head_only(
+        self, server: Server, client: Client, source: Source
+    ) -> None:
+        server.put(PATH, source)
+        sink = RecordingSink({"Range": "bytes=0-"}, wanted=False)
+        await asyncio.wait_for(client.fetch(sink), SOON)
+        assert sink.status == 206
+        assert sink.calls[-1] == "begin"
+        assert await client.get(70, 90) == source.read(70, 90)
+
+    async def test_sink_that_refuses_the_answer(self, server: Server, client: Client) -> None:
+        server.put("/large", LARGE)
+        refusal = ProtocolError("the sink's own reason")
+        sink = RecordingSink.range(0, LARGE.size)
+        sink.refusal = refusal
+        assert await client.failure(sink, "/large") is refusal
+        assert sink.calls[-1] == "begin"
+        await until(lambda: server.relay.open == 0)
+        await self._still_works(client)
+
+    async def test_sink_that_cannot_write(self, server: Server, client: Client) -> None:
+        server.put("/large", LARGE)
+        failure = DiskError("the sink's own reason")
+        sink = RecordingSink(limit=1000)
+        sink.failure = failure
+        with pytest.raises(DiskError) as caught:
+            await client.fetch(sink, "/large")
+        assert caught.value is failure
+        await until(lambda: server.relay.open == 0)
+        await self._still_works(client)
+
+    # --- stopped from this side ------------------------------------------------------------
+
+    async def test_stopped_before_it_is_sent(self, server: Server, client: Client) -> None:
+        sink = RecordingSink.range(0, 1000)
+        reason = sink.stop()
+        with pytest.raises(Stopped) as caught:
+            await client.fetch(sink)
+        assert caught.value is reason
+        assert sink.calls == []
+        assert server.relay.connections == 0
+
+    async def test_stopped_while_the_server_does_not_greet(
+        self, server: Server, client: Client
+    ) -> None:
+        server.relay.silent = True
+        sink = RecordingSink.range(0, 1000)
+        async with client.fetching(sink) as task:
+            await until(lambda: server.relay.open == 1)
+            await self._stops(sink, task, server)
+        server.relay.silent = False
+        await self._still_works(client)
+
+    async def test_stopped_while_there_is_no_answer(self, server: Server, client: Client) -> None:
+        await self._still_works(client)
+        server.relay.silent = True
+        sink = RecordingSink.range(0, 1000)
+        async with client.fetching(sink) as task:
+            await until(lambda: server.relay.lost > 0)
+            await self._stops(sink, task, server)
+        server.relay.silent = False
+        await self._still_works(client)
+
+    async def test_stopped_in_the_middle(self, server: Server, client: Client) -> None:
+        server.stall(PATH, 50_000)
+        sink = RecordingSink.range(0, SMALL.size)
+        async with client.fetching(sink) as task:
+            await sink.until_received(50_000)
+            await self._stops(sink, task, server)
+        await self._still_works(client)
+
+    async def test_stopped_while_bytes_come(self, server: Server, client: Client) -> None:
+        server.put("/large", LARGE)
+        sink = RecordingSink.range(0, LARGE.size)
+        async with client.fetching(sink, "/large") as task:
+            await sink.until_received()
+            await self._stops(sink, task, server)
+        assert len(sink.data) < LARGE.size
+        await self._still_works(client)
+
+    async def test_task_that_is_cancelled(self, server: Server, client: Client) -> None:
+        server.stall(PATH, 50_000)
+        sink = RecordingSink.range(0, SMALL.size)
+        async with client.fetching(sink) as task:
+            await sink.until_received(50_000)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(task, SOON)
+            await until(lambda: server.relay.open == 0)
+        await self._still_works(client)
+
+    async def _stops(
+        self, sink: RecordingSink, task: asyncio.Task[Response], server: Server
+    ) -> None:
+        reason = sink.stop()
+        written = len(sink.data)
+        with pytest.raises(Stopped) as caught:
+            await asyncio.wait_for(task, SOON)
+        assert caught.value is reason
+        await until(lambda: server.relay.open == 0)
+        assert len(sink.data) == written
+        assert sink.misuse == []
+
+    # --- what goes wrong on the way --------------------------------------------------------
+
+    @pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
+    async def test_connection_that_is_cut(
+        self, server: Server, client: Client, reset: bool
+    ) -> None:
+        server.cut(PATH, 50_000, reset=reset)
+        sink = RecordingSink.range(0, SMALL.size)
+        error = await client.failure(sink)
+        assert isinstance(error, ConnectionFailedError)
+        names(error, server)
+        assert bytes(sink.data) == SMALL.read(0, 50_000)
+        await self._still_works(client)
+
+    async def test_connection_that_is_cut_in_a_file_of_unknown_size(
+        self, server: Server, client: Client
+    ) -> None:
+        server.hide_size(PATH)
+        server.cut(PATH, 50_000, reset=False)
+        sink = RecordingSink()
+        error = await client.failure(sink)
+        assert isinstance(error, ConnectionFailedError)
+        assert bytes(sink.data) == SMALL.read(0, 50_000)
+
+    @settled(FETCHER_STALL_TIMEOUT=0.4)
+    async def test_connection_that_stalls(self, server: Server, client: Client) -> None:
+        server.stall(PATH, 50_000)
+        sink = RecordingSink.range(0, SMALL.size)
+        error = await client.failure(sink)
+        assert isinstance(error, StalledError)
+        assert error.retryable
+        assert bytes(sink.data) == SMALL.read(0, 50_000)
+        await until(lambda: server.relay.open == 0)
+        await self._still_works(client)
+
+    @settled(FETCHER_CONNECT_TIMEOUT=0.2)
+    async def test_server_that_does_not_greet(self, server: Server, client: Client) -> None:
+        server.relay.silent = True
+        error = await client.failure(RecordingSink.range(0, 1000))
+        assert isinstance(error, ConnectTimeoutError)
+        names(error, server)
+        await until(lambda: server.relay.open == 0)
+
+    @settled(FETCHER_CONNECT_TIMEOUT=0.7)
+    async def test_server_that_does_not_answer(self, server: Server, client: Client) -> None:
+        await self._still_works(client)
+        server.relay.silent = True
+        sink = RecordingSink.range(0, 1000)
+        error = await client.failure(sink)
+        assert isinstance(error, ConnectTimeoutError)
+        names(error, server)
+        assert "begin" not in sink.calls
+        await until(lambda: server.relay.open == 0)
+        server.relay.silent = False
+        await self._still_works(client)
+
+    async def test_server_that_is_not_there(self, server: Server, client: Client) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as free:
+            port = free.getsockname()[1]
+        error = await client.failure(RecordingSink(), url=server.url(port=port))
+        assert isinstance(error, ConnectionFailedError)
+        assert error.retryable
+        assert f"127.0.0.1:{port}" in error.message
+
+    async def test_host_that_is_not_there(self, server: Server, client: Client) -> None:
+        error = await client.failure(RecordingSink(), url=server.url(host="nowhere.invalid"))
+        assert isinstance(error, ConnectionFailedError)
+        assert error.retryable
+        assert "nowhere.invalid" in error.message
+
+    @pytest.mark.parametrize("asked", [{}, {"Range": "bytes=70000-"}], ids=["whole", "range"])
+    async def test_fewer_bytes_than_stated(
+        self, server: Server, client: Client, asked: Mapping[str, str]
+    ) -> None:
+        server.overstate(PATH, by=1000)
+        sink = RecordingSink(asked)
+        error = await client.failure(sink)
+        assert isinstance(error, ConnectionFailedError)
+        names(error, server)
+        start = 70_000 if asked else 0
+        assert bytes(sink.data) == SMALL.read(start, SMALL.size)
+
+    # --- names -----------------------------------------------------------------------------
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/with a blank",
+            "/größer.bin",
+            "/日本語.bin",
+            "/100% #1 [x]?y=z&w.bin",
+            "/a;b,c=d+e'f\"g\\h.bin",
+            "/-l",
+            "/~user",
+            "/größer/in a folder.bin",
+        ],
+    )
+    async def test_name(self, server: Server, client: Client, path: str) -> None:
+        content = Content(1234, seed=len(path))
+        server.put(path, content)
+        sink = RecordingSink.range(0, 1234)
+        await client.fetch(sink, path)
+        expects(sink, content, 0, 1234)
+        assert sink.answer is not None
+        assert sink.answer.url == server.url(path)
+
+    async def test_fragment(self, server: Server, client: Client) -> None:
+        """It is not sent."""
+        sink = RecordingSink.range(5, 1000)
+        await client.fetch(sink, url=f"{server.url()}#fragment")
+        expects(sink, SMALL, 5, 1000)
+
+    # --- connections -----------------------------------------------------------------------
+
+    async def test_connection_is_used_again(self, server: Server, client: Client) -> None:
+        for start, end in [(0, 1000), (4096, 70_000), (0, SMALL.size), (99_000, SMALL.size)]:
+            assert await client.get(start, end) == SMALL.read(start, end)
+        await self._is_refused(client, "/missing", 404)
+        assert await client.get(5, 6) == SMALL.read(5, 6)
+        assert server.relay.connections == 1
+
+    async def test_many_at_once(self, server: Server, client: Client) -> None:
+        server.put("/large", LARGE)
+        ranges = [(start, start + 400_000) for start in range(0, 20 * 450_000, 450_000)]
+        parts = await asyncio.gather(*(client.get(*some, "/large") for some in ranges))
+        assert parts == [LARGE.read(*some) for some in ranges]
+
+    async def test_idle_connections_that_the_server_has_closed(
+        self, server: Server, client: Client
+    ) -> None:
+        await asyncio.gather(*(client.get(0, SMALL.size) for _ in range(3)))
+        connections = server.relay.connections
+        server.relay.cut()
+        await self._still_works(client)
+        assert server.relay.connections == connections + 1
