@@ -46,6 +46,8 @@ class TLSClient(ftplib.FTP_TLS):
 
     def __init__(self, context: ssl.SSLContext, *, implicit: bool = False, reuse: bool = True):
         super().__init__(context=context, timeout=10)
+        # Some builds of Python are told by default to take a cut for an end.
+        context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
         self.implicit = implicit
         self.reuse = reuse
 
@@ -121,7 +123,7 @@ def get(client: ftplib.FTP, path: str, rest: int | None = None) -> tuple[bytes, 
             while block := data.recv(1 << 16):
                 received += block
             end = "FIN"
-        except ssl.SSLEOFError:
+        except ssl.SSLError:
             end = "no close_notify"
         except ConnectionResetError:
             end = "RST"

@@ -121,6 +121,13 @@ class Sockets:
             self._open.clear()
 
 
+def is_cut(error: ssl.SSLError) -> bool:
+    """Whether a connection ended without TLS's word of farewell (RFC 8446, section 6.1)."""
+    kinds = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+    # Before Python 3.12, some builds have no class for it.
+    return isinstance(error, kinds) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
+
+
 def translated(error: BaseException, login: Login) -> BaseException:
     """The :class:`FetchError` for what a socket or a library raised; others come back as they are.
 
@@ -131,7 +138,7 @@ def translated(error: BaseException, login: Login) -> BaseException:
         return error
     if isinstance(error, ssl.SSLCertVerificationError):
         return reasons.untrusted(server)
-    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+    if isinstance(error, ssl.SSLError) and is_cut(error):
         return reasons.broken(server)
     if isinstance(error, ssl.SSLError):
         return reasons.no_tls(server, (error.reason or "no reason given").replace("_", " ").lower())

@@ -30,6 +30,8 @@ class FTPDownloadHandler(BlockingDownloadHandler):
     def _context(self) -> ssl.SSLContext:
         # The system's authorities, or those of SSL_CERT_FILE and SSL_CERT_DIR.
         context = ssl.create_default_context()
+        # Some builds of Python are told by default to take a cut for an end.
+        context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
         if not self.config.verify_certificates:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

@@ -12,7 +12,7 @@ from contextlib import suppress
 from enum import Enum, auto
 
 from fetcher.handlers.blocking import Login, NoRanges, Refused
-from fetcher.handlers.blocking.sockets import Sockets
+from fetcher.handlers.blocking.sockets import Sockets, is_cut
 from fetcher.handlers.ftp.client import (
     FTPClient,
     OutOfStepError,
@@ -220,10 +220,10 @@ class FTPSession:
     def _receive(self, data: socket.socket, room: memoryview) -> int:
         try:
             count = data.recv_into(room)
-        except ssl.SSLEOFError:
+        except ssl.SSLError as error:
             # The connection was cut, or a server saves itself the word of farewell. Where the size
             # is known it tells which.
-            if self._whole:
+            if self._whole or not is_cut(error):
                 raise
             count = 0
         self._ended = count == 0
