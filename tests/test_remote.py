@@ -557,22 +557,6 @@ def test_host_keys_are_learned_once_and_then_held_on_to(
         assert hosts.read_text().splitlines() == lines
 
 
-def test_hashed_host_keys_of_another_type_than_the_first(
-    openssh: OpenSSH, files: Path, nobodys_home: Mapping[str, str], tmp_path: Path, out: Path
-) -> None:
-    hosts = openssh.known_hosts(tmp_path / "known_hosts", types=["rsa"])
-    subprocess.run(["ssh-keygen", "-q", "-H", "-f", hosts], check=True, capture_output=True)
-    assert "127.0.0.1" not in hosts.read_text()
-    settings = {
-        "FETCHER_SSH_KNOWN_HOSTS": str(hosts),
-        "FETCHER_SSH_KEY": str(openssh.client_key),
-    }
-
-    result = run_crawl(out, url=openssh.url(files / STRANGE), settings=settings, env=nobodys_home)
-
-    assert_right(result, {Path(STRANGE).name: SMALL})
-
-
 def test_openssh_that_lets_few_log_in_at_a_time(
     nameless: Callable[[], Path],
     files: Path,
@@ -643,7 +627,11 @@ def home(openssh: OpenSSH, tmp_path: Path) -> Home:
 def test_an_alias_of_the_configuration(
     openssh: OpenSSH, files: Path, home: Home, out: Path
 ) -> None:
+    """The server's key is known by a hash, and is not of the type that is shown by default."""
     home.put_key("special", openssh.client_key)
+    hosts = openssh.known_hosts(home.ssh / "known_hosts", types=["rsa"])
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", hosts], check=True, capture_output=True)
+    assert "127.0.0.1" not in hosts.read_text()
     (home.ssh / "config").write_text(
         "Host archive\n"
         "    HostName 127.0.0.1\n"

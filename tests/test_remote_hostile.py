@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,6 +17,9 @@ from urllib.parse import quote
 
 import pytest
 import trustme
+from paramiko import Message
+from paramiko.common import MSG_DISCONNECT, MSG_USERAUTH_SUCCESS
+from paramiko.sftp import CMD_READ, CMD_STATUS, SFTP_FAILURE
 
 from tests.conftest import CertificateAuthority
 from tests.crawl import Crawl, CrawlResult, run_crawl, start_crawl, wait_for, write_list
@@ -318,9 +322,13 @@ def test_ftp_servers_that_lack_a_command(bench: Bench) -> None:
         "REST": (Behaviour(without={"REST"}), 1),
         "MDTM": (Behaviour(without={"MDTM"}), 1),
         "SIZE and MDTM": (Behaviour(without={"SIZE", "MDTM"}), 1),
-        "FEAT": (Behaviour(without={"FEAT"}), 2),
-        "EPSV": (Behaviour(without={"EPSV"}), 2),
-        "its own address": (Behaviour(without={"EPSV"}, pasv_host="192.0.2.1"), 2),
+        # So slow that a second connection is there before the first has done it all.
+        "FEAT": (Behaviour(without={"FEAT"}, rate=3 * MIB), 2),
+        "EPSV": (Behaviour(without={"EPSV"}, rate=3 * MIB), 2),
+        "its own address": (
+            Behaviour(without={"EPSV"}, pasv_host="192.0.2.1", rate=3 * MIB),
+            2,
+        ),
         "all": (Behaviour(without={"SIZE", "MDTM", "FEAT", "REST", "EPSV", "OPTS"}), 1),
     }
     contents = {name: Content(3 * MIB, seed=seed) for seed, name in enumerate(lacking)}
@@ -373,25 +381,6 @@ def test_one_answer_that_begins_at_the_wrong_place(bench: Bench) -> None:
     assert not there.exists() or checksum(there) == content.sha256
 
 
-def test_resuming_at_a_server_that_only_pretends_to(bench: Bench) -> None:
-    """What is there and what comes would not fit together."""
-    content = Content(5 * MIB, seed=1)
-    path = bench.put("a.bin", content)
-    gate = bench.ftp.behaviour.gates[path] = DataGate(after=HALF)
-    with bench.start({"a.bin": bench.ftp.url(path)}) as crawl:
-        gate.wait_until_held(connections=2)
-        wait_for(lambda: saved(bench.out, "a.bin"), 10, "a journal")
-        crawl.send_signal(signal.SIGINT)
-        crawl.wait(timeout=10)
-    gate.open()
-    bench.ftp.fail(path, *[IgnoreRest()] * FOREVER)
-
-    result = bench.fetch({"a.bin": bench.ftp.url(path)})
-
-    assert result.returncode == 0, result.stderr
-    assert_right(result, {"a.bin": content})
-
-
 def test_sftp_servers_that_lack_something(bench: Bench) -> None:
     contents = {name: Content(2 * MIB + 5, seed=seed) for seed, name in enumerate("abcde")}
     with ExitStack() as stack:
@@ -399,6 +388,8 @@ def test_sftp_servers_that_lack_something(bench: Bench) -> None:
         short, tiny, slow, sizeless, timeless = (server.behaviour for server in servers)
         short.max_read = 32 << 10
         tiny.max_read = 5000
+        # So slow that a second connection is there before the first has done it all.
+        short.rate = tiny.rate = 2 * MIB
         slow.banner_delay = 0.5
         rows = {}
         for name, server in zip(contents, servers, strict=True):
@@ -415,28 +406,29 @@ def test_sftp_servers_that_lack_something(bench: Bench) -> None:
     assert connections["d"] == connections["e"] == 1
 
 
-@pytest.mark.parametrize("reply", ["421 Too many connections.", "530 Too many connections.", None])
-def test_a_server_that_takes_two_connections(bench: Bench, reply: str | None) -> None:
+def test_servers_that_take_two_connections(bench: Bench) -> None:
     """Three files of five connections each have to be content with them."""
     contents = {name: Content(4 * MIB, seed=seed) for seed, name in enumerate("abc")}
-    server = bench.sftp if reply is None else bench.ftp
-    server.behaviour.max_connections = 2
-    if reply is not None:
-        bench.ftp.behaviour.too_many = reply
-        bench.ftp.behaviour.rate = 20 * MIB
-    rows = {name: server.url(bench.put(name, content)) for name, content in contents.items()}
+    late = Behaviour(max_connections=2, too_many="530 Too many connections.", rate=20 * MIB)
+    bench.ftp.behaviour.max_connections = bench.sftp.behaviour.max_connections = 2
+    bench.ftp.behaviour.rate = 20 * MIB
+    with FTPServer(bench.folder, behaviour=late) as other:
+        urls = {"421": bench.ftp.url, "530": other.url, "sftp": bench.sftp.url}
+        rows = {
+            f"{name} {server}": url(bench.put(name, content))
+            for server, url in urls.items()
+            for name, content in contents.items()
+        }
+        result = bench.fetch(rows, CONCURRENT_REQUESTS_PER_DOMAIN=100, FETCHER_MAX_PARALLEL=9)
 
-    result = bench.fetch(rows)
-
-    assert result.returncode == 0, result.stderr
-    assert_right(result, contents)
-    # Those that are turned away do not knock again and again.
-    if reply is None:
-        assert 0 < bench.sftp.refused < 40
-        assert bench.sftp.peak_connections <= 2
-    else:
-        assert 2 < bench.ftp.connections < 40
-        assert bench.ftp.peak <= 2
+        assert result.returncode == 0, result.stderr
+        assert_right(result, {name: contents[name[0]] for name in rows})
+        # Those that are turned away do not knock again and again.
+        for server in (bench.ftp, other):
+            assert 2 < server.connections < 40
+            assert server.peak <= 2
+    assert 0 < bench.sftp.refused < 40
+    assert bench.sftp.peak_connections <= 2
 
 
 # --- servers that are none, and logins ------------------------------------------------------------
@@ -656,18 +648,42 @@ def test_passwords_open_sftp_and_are_nowhere_to_be_read(bench: Bench) -> None:
     assert leaks(result, secrets) == []
 
 
-def test_a_server_that_repeats_the_password_and_paints_the_terminal(bench: Bench) -> None:
-    secret = "open/se same@100%"
+def test_servers_that_repeat_the_password_and_paint_the_terminal(bench: Bench) -> None:
+    secret = "open/sesame@100%"
     bench.put("a", Content(10))
-    bench.ftp.behaviour.replies["PASS"] = f"530 {secret} is \x1b[31mwrong\x07, Sir."
-    login = f"user:{quote(secret, safe='')}"
+    words = f"{secret}:\x1b[31mwrong\x07{'!' * 500}"
+    text = Message()
+    text.add_string(b"\xff" + words.encode())
 
-    result = bench.fetch({"a": bench.ftp.url("/a", userinfo=login)})
+    def fail(channel: Any, number: int) -> None:
+        status = struct.pack(">BII", CMD_STATUS, number, SFTP_FAILURE) + text.asbytes()
+        channel.sendall(struct.pack(">I", len(status)) + status)
 
-    assert_failed(result, {"a": ("StatusError", "wrong")})
+    login = {"user": secret}
+    with ExitStack() as stack:
+        ftp = [stack.enter_context(FTPServer(bench.folder, login)) for _ in range(2)]
+        sftp = [stack.enter_context(SFTPServer(bench.folder, login)) for _ in range(3)]
+        ftp[0].behaviour.replies["PASS"] = f"530 {words}"
+        ftp[1].behaviour.replies["SIZE"] = f"421 {words}"
+        sftp[0].behaviour.answers[CMD_READ] = fail
+        sftp[1].behaviour.version = f"SSH-{words}-x"
+        disconnect = struct.pack(">BI", MSG_DISCONNECT, 2) + text.asbytes()
+        sftp[2].behaviour.messages[MSG_USERAUTH_SUCCESS] = disconnect
+        userinfo = f"user:{quote(secret, safe='')}"
+        urls = [one.url("/a", userinfo=userinfo) for one in ftp]
+        urls += [one.url("/a", userinfo=userinfo) for one in sftp]
+        known = trust(bench.out.parent / "known_hosts", *sftp)
+        rows = {str(number): url for number, url in enumerate(urls)}
+        result = bench.fetch(rows, FETCHER_MAX_TRIES=1, LOG_LEVEL="DEBUG", **known)
+        assert ftp[0].asked("PASS") == [secret]
+
+    kinds = ["StatusError", *["ConnectionFailedError"] * 2, *["ProtocolError"] * 2]
+    assert_failed(result, {name: (kinds[int(name)], "") for name in rows})
     assert leaks(result, [("user", secret)]) == []
-    assert "\x1b" not in result.report[0]["error"]["message"] + result.stderr
-    assert bench.ftp.asked("PASS")[0] == secret
+    assert "\x1b" not in result.stderr
+    messages = [row["error"]["message"] for row in result.report]
+    assert all(message.isprintable() and len(message) < 400 for message in messages)
+    assert sum("wrong" in message for message in messages) == 4
 
 
 class Asked(dict[str, str]):
@@ -789,27 +805,34 @@ def test_files_that_change_under_way_are_begun_anew(bench: Bench) -> None:
     assert {row["restarts"] for row in result.report} == {1}
 
 
-def test_a_file_that_changes_between_two_runs_is_begun_anew(bench: Bench) -> None:
-    path = bench.put("a", Content(6 * MIB, seed=1))
-    ftp = bench.ftp.behaviour.gates[path] = DataGate(after=3 * HALF)
-    sftp = bench.sftp.behaviour.gates[path] = Gate(after=3 * HALF)
-    rows = {"ftp": bench.ftp.url(path), "sftp": bench.sftp.url(path)}
+def test_files_that_are_gone_on_with_and_do_not_fit_are_begun_anew(bench: Bench) -> None:
+    """Two are other versions by now; of a third the server gives the beginning only."""
+    old, new = Content(6 * MIB, seed=1), Content(6 * MIB, seed=2)
+    changing, lasting = bench.put("a", old), bench.put("b", old)
+    rows = {
+        "ftp": bench.ftp.url(changing),
+        "sftp": bench.sftp.url(changing),
+        "pretender": bench.ftp.url(lasting),
+    }
+    gates: list[Gate] = [DataGate(after=3 * HALF), DataGate(after=3 * HALF), Gate(after=3 * HALF)]
+    bench.ftp.behaviour.gates |= {changing: gates[0], lasting: gates[1]}  # type: ignore[dict-item]
+    bench.sftp.behaviour.gates[changing] = gates[2]
     with bench.start(rows, FETCHER_MIN_SPLIT_SIZE="2M") as crawl:
-        ftp.wait_until_held(connections=2)
-        sftp.wait_until_held(connections=2)
-        wait_for(lambda: saved(bench.out, "ftp") and saved(bench.out, "sftp"), 10, "journals")
+        for gate in gates:
+            gate.wait_until_held(connections=2)
+        wait_for(lambda: all(saved(bench.out, name) for name in rows), 10, "journals")
         crawl.send_signal(signal.SIGINT)
         crawl.wait(timeout=10)
-    ftp.open()
-    sftp.open()
-    new = Content(6 * MIB, seed=2)
+    for gate in gates:
+        gate.open()
     rename(bench.folder / "a", new)
+    bench.ftp.fail(lasting, *[IgnoreRest()] * FOREVER)
 
     result = bench.fetch(rows)
 
     assert result.returncode == 0, result.stderr
-    assert_right(result, dict.fromkeys(rows, new))
-    assert [(row["restarts"], row["resumed"]) for row in result.report] == [(1, 0)] * 2
+    assert_right(result, {"ftp": new, "sftp": new, "pretender": old})
+    assert {(row["restarts"], row["resumed"]) for row in result.report} == {(1, 0)}
 
 
 def test_a_file_that_has_not_changed_is_not_fetched_again(bench: Bench) -> None:
@@ -877,7 +900,6 @@ def test_all_protocols_in_one_list(
 
     assert result.returncode == 0, result.stderr
     assert_right(result, contents)
-    assert min(row["connections"] for row in result.report) >= 2
 
 
 def test_a_signal_ends_all_that_hangs(bench: Bench) -> None:

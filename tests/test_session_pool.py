@@ -339,6 +339,25 @@ def test_a_server_that_takes_none_of_many() -> None:
         assert all(isinstance(result, TooManyConnections) for result in results)
 
     run(server, test)
+    assert len(server.sessions) < 2 * 10
+
+
+def test_a_server_that_takes_none_any_more() -> None:
+    """Those who wait for a session that breaks are told, too."""
+    server = Server(2)
+
+    async def test(pool: Pool) -> None:
+        tasks = [asyncio.ensure_future(pool.acquire(LOGIN)) for _ in range(10)]
+        await until(lambda: sum(task.done() for task in tasks) == 2 and len(server.sessions) == 10)
+        server.most = 0
+        lent = [await task for task in tasks if task.done()]
+        for worker in lent:
+            pool.discard(worker)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sum(isinstance(result, TooManyConnections) for result in results) == 8
+
+    run(server, test)
+    assert len(server.sessions) < 3 * 10
 
 
 def test_after_a_while_one_more_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:

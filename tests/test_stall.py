@@ -1,8 +1,14 @@
 """Whether a connection still delivers."""
 
+import asyncio
+
 from hypothesis import given
 from hypothesis import strategies as st
+from scrapy.settings import Settings
 
+from fetcher.config import Config
+from fetcher.errors import StalledError
+from fetcher.handlers.stalls import StallTimer
 from fetcher.rules.stall import TICKS, StallClock
 
 
@@ -68,3 +74,28 @@ def test_it_is_the_average_over_the_last_window(
     for at, stalled in enumerate(looks(StallClock(timeout, speed), received), 1):
         lately = sum(received[max(0, at - TICKS) : at])
         assert stalled == (at >= TICKS and lately < max(1, speed * timeout))
+
+
+# --- the timer ------------------------------------------------------------------------------------
+
+
+def test_a_stall_is_told_again_and_again_until_the_timer_is_stopped() -> None:
+    """Who is told may have bytes just then, and not be able to do anything about it."""
+    settings = Settings()
+    settings.setmodule("fetcher.settings")
+    settings.update({"FETCHER_STALL_TIMEOUT": 0.08, "FETCHER_STALL_SPEED": 1_000_000})
+    told: list[StalledError] = []
+
+    async def main() -> None:
+        timer = StallTimer(Config.from_settings(settings), told.append)
+        async with asyncio.timeout(2):
+            while len(told) < 3:
+                timer.received(1)
+                await asyncio.sleep(0.002)
+        timer.stop()
+        last = len(told)
+        await asyncio.sleep(0.03)
+        assert len(told) == last
+
+    asyncio.run(main())
+    assert told[0].retryable

@@ -2,4 +2,6 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.contracts.handler", "tests.contracts.sessions")
+pytest.register_assert_rewrite(
+    "tests.contracts.client", "tests.contracts.handler", "tests.contracts.sessions"
+)

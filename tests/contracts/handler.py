@@ -1,234 +1,40 @@
 """What a download handler has to do: the suite that every protocol's handler passes.
 
-A module for a protocol brings a :class:`Server` and a thin subclass of :class:`HandlerContract`.
+A module for a protocol brings a :class:`tests.contracts.server.Server` and a thin subclass of
+:class:`HandlerContract`.
 """
 
 import asyncio
-import base64
 import socket
-import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from email.utils import parsedate_to_datetime
-from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self
-from urllib.parse import quote
+from typing import Any, ClassVar
 
 import pytest
-from scrapy import Request, Spider
+from scrapy import Spider
 from scrapy.crawler import Crawler
 from scrapy.http import Response
 from scrapy.settings import Settings
 
-from fetcher.contract import META_SINK
 from fetcher.errors import (
     ConnectionFailedError,
     ConnectTimeoutError,
     DiskError,
     ProtocolError,
-    ServerError,
     StalledError,
     Stopped,
 )
-from fetcher.rules.answers import judge
-from tests.contracts.relay import Relay
+from tests.contracts.client import SOON, Client, close, expects, names, settled, until
+from tests.contracts.server import DATE, PASSWORD, PATH, Server
 from tests.contracts.sink import RecordingSink
 from tests.reactor import Reactor
 from tests.servers.content import Bytes, Content, Source
 
-USER = "user"
-PASSWORD = "pa:ss/wörd 100%"
-DATE = 1_700_000_000
-"""Seconds since 1970: when the files on the servers were modified."""
-SOON = 1.0
-"""Seconds in which a handler has to notice what its own side wants."""
-
 SMALL = Content(100_003, seed=1)
 LARGE = Content((9 << 20) + 77, seed=2)
 """More than all buffers on the way hold together, those of the kernel included."""
-PATH = "/a.bin"
-
-
-class Handler(Protocol):
-    """What Scrapy asks of a download handler."""
-
-    async def download_request(self, request: Request) -> Response: ...
-
-    async def close(self) -> None: ...
-
-
-class Server(ABC):
-    """A server, and the ways of its protocol in which it goes wrong; behind a relay.
-
-    :param scheme: of its addresses.
-    :param port: where it listens itself.
-    """
-
-    settings: Mapping[str, object] = {}
-    """What a handler must be told so that it can use this server."""
-
-    def __init__(self, scheme: str, port: int) -> None:
-        self.scheme = scheme
-        self.relay = Relay(port)
-
-    def url(self, path: str = PATH, *, host: str = "127.0.0.1", port: int | None = None) -> str:
-        """Of a path as it would be written in a folder's listing."""
-        return f"{self.scheme}://{host}:{port or self.relay.port}{quote(path)}"
-
-    @abstractmethod
-    def put(self, path: str, source: Source) -> None:
-        """A file, modified at ``DATE``, which the user may read."""
-
-    @abstractmethod
-    def forbid(self, path: str) -> None:
-        """The file is there, but not for this user."""
-
-    @abstractmethod
-    def overstate(self, path: str, by: int) -> None:
-        """From now on the file is said to have so many bytes more than it has."""
-
-    @abstractmethod
-    def hide_size(self, path: str) -> None:
-        """From now on its size is not told before it is sent."""
-
-    @abstractmethod
-    def cut(self, path: str, after: int, *, reset: bool) -> None:
-        """The next transfer's connection ends after so many bytes: by FIN, or by RST."""
-
-    @abstractmethod
-    def stall(self, path: str, after: int) -> None:
-        """The next transfer comes to a standstill after so many bytes."""
-
-    @abstractmethod
-    def start(self) -> None: ...
-
-    @abstractmethod
-    def stop(self) -> None: ...
-
-    def __enter__(self) -> Self:
-        self.start()
-        self.relay.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.relay.stop()
-        self.stop()
-
-
-class Client:
-    """A handler, asked as the downloader asks it. Belongs to the event loop."""
-
-    def __init__(self, handler: Handler, server: Server) -> None:
-        self.handler = handler
-        self.server = server
-
-    async def fetch(
-        self,
-        sink: RecordingSink,
-        path: str = PATH,
-        *,
-        url: str | None = None,
-        password: str = PASSWORD,
-    ) -> Response:
-        """The response; the body is in the sink."""
-        token = base64.b64encode(f"{USER}:{password}".encode()).decode()
-        request = Request(
-            url or self.server.url(path),
-            headers={"Authorization": f"Basic {token}"},
-            meta={META_SINK: sink},
-        )
-        try:
-            response = await asyncio.wait_for(self.handler.download_request(request), 10)
-        except Exception as error:
-            for secret in (password, quote(password), token):
-                assert not [cause for cause in causes(error) if secret in f"{cause} {cause!r}"]
-            raise
-        finally:
-            assert sink.misuse == []
-        assert response.status == sink.status
-        assert not response.body
-        return response
-
-    async def get(self, start: int, end: int, path: str = PATH) -> bytes:
-        """A range; fails if it does not come."""
-        sink = RecordingSink.range(start, end)
-        await self.fetch(sink, path)
-        assert sink.status == 206
-        return bytes(sink.data)
-
-    async def failure(
-        self, sink: RecordingSink, path: str = PATH, *, url: str | None = None
-    ) -> ServerError:
-        """The error with which a request ends."""
-        with pytest.raises(ServerError) as caught:
-            await self.fetch(sink, path, url=url)
-        return caught.value
-
-    @asynccontextmanager
-    async def fetching(
-        self, sink: RecordingSink, path: str = PATH
-    ) -> AsyncIterator[asyncio.Task[Response]]:
-        """A transfer that is still on its way; at the end it has to be over."""
-        task = asyncio.ensure_future(self.fetch(sink, path))
-        try:
-            yield task
-            assert task.done()
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-
-
-async def _close(handler: Handler) -> None:
-    """Close it, and see that it leaves nothing to do."""
-    await handler.close()
-    this = asyncio.current_task()
-    await until(lambda: asyncio.all_tasks() == {this})
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and all that led to it, as a log would show them."""
-    seen: list[BaseException] = []
-    while error is not None and error not in seen:
-        seen.append(error)
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-async def until(condition: Callable[[], bool], seconds: float = SOON) -> None:
-    """Fails where it does not become true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)
-
-
-def settled(**settings: object) -> pytest.MarkDecorator:
-    """A test of a handler with these settings."""
-    return pytest.mark.parametrize("settings", [settings], ids=[pytest.HIDDEN_PARAM])
-
-
-def names(error: ServerError, server: Server) -> None:
-    """A person is told which server it was, and another try makes sense."""
-    assert error.retryable
-    assert f"127.0.0.1:{server.relay.port}" in error.message
-
-
-def expects(sink: RecordingSink, source: Source, start: int, end: int) -> None:
-    """Just these bytes are in the sink, and the answer's head says so."""
-    assert len(sink.data) == end - start
-    assert bytes(sink.data) == source.read(start, end)
-    assert sink.answer is not None
-    body = judge(sink.answer, start, None)
-    assert body.version.size == source.size
-    assert body.start == start
-    assert body.end is not None and body.end >= end
-    assert sink.headers["content-length"] == str(body.end - start)
 
 
 class HandlerContract(ABC):
@@ -256,7 +62,7 @@ class HandlerContract(ABC):
         project.update({"FETCHER_CONNECT_TIMEOUT": 5, **server.settings, **settings})
         handler = self.handler.from_crawler(Crawler(Spider, project))
         yield Client(handler, server)
-        reactor.run(_close(handler))
+        reactor.run(close(handler))
         reactor.run(until(lambda: server.relay.open == 0))
 
     # --- ranges ----------------------------------------------------------------------------
@@ -583,7 +389,7 @@ class HandlerContract(ABC):
         names(error, server)
         await until(lambda: server.relay.open == 0)
 
-    @settled(FETCHER_CONNECT_TIMEOUT=0.7)
+    @settled(FETCHER_CONNECT_TIMEOUT=0.5)
     async def test_server_that_does_not_answer(self, server: Server, client: Client) -> None:
         await self._still_works(client)
         server.relay.silent = True

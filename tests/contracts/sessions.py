@@ -19,18 +19,9 @@ from fetcher.errors import (
     ServerError,
     Stopped,
 )
-from tests.contracts.handler import (
-    DATE,
-    LARGE,
-    PATH,
-    SMALL,
-    SOON,
-    Client,
-    HandlerContract,
-    Server,
-    expects,
-    until,
-)
+from tests.contracts.client import SOON, Client, expects, until
+from tests.contracts.handler import LARGE, SMALL, HandlerContract
+from tests.contracts.server import DATE, PATH, Server
 from tests.contracts.sink import RecordingSink
 from tests.servers.content import Content, Source
 from tests.servers.resource import Gate
@@ -180,12 +171,13 @@ class SessionHandlerContract(HandlerContract):
         assert server.relay.connections <= 2 * len(ranges)
 
     async def test_server_that_takes_none(self, server: FileServer, client: Client) -> None:
+        """Each request is told, and none knocks again and again."""
         server.limit(0)
-        sink = RecordingSink.range(0, 1000)
-        await client.fetch(sink)
-        assert sink.status == 503
-        assert sink.answer is not None
-        assert sink.answer.reason
+        sinks = [RecordingSink.range(0, 1000) for _ in range(10)]
+        await asyncio.gather(*map(client.fetch, sinks))
+        assert {sink.status for sink in sinks} == {503}
+        assert all(sink.answer is not None and sink.answer.reason for sink in sinks)
+        assert server.relay.connections <= 2 * len(sinks)
 
     async def test_stopped_while_waiting_for_a_session(
         self, server: FileServer, client: Client

@@ -1,25 +1,27 @@
 """The handler for ftp://."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Self
 
 import pytest
 from scrapy import Request
+from scrapy.http import Response
 
 from fetcher.contract import META_SINK
-from fetcher.errors import ConnectionFailedError, ConnectTimeoutError, StalledError
-from fetcher.handlers.ftp import FTPDownloadHandler
-from tests.contracts.handler import (
-    PASSWORD,
-    PATH,
-    SMALL,
-    USER,
-    Client,
-    expects,
-    names,
-    settled,
-    until,
+from fetcher.errors import (
+    ChangedError,
+    ConnectionFailedError,
+    ConnectTimeoutError,
+    ProtocolError,
+    StalledError,
 )
+from fetcher.handlers.ftp import FTPDownloadHandler
+from tests.contracts.client import Client, expects, names, settled, until
+from tests.contracts.handler import SMALL
+from tests.contracts.server import PASSWORD, PATH, USER
 from tests.contracts.sessions import FileServer, SessionHandlerContract
 from tests.contracts.sink import RecordingSink
 from tests.servers.ftp import FTPServer
@@ -75,6 +77,16 @@ class FTPFileServer(FileServer):
         self.server.stop()
 
 
+class Once(dict[str, str | None]):
+    """Each reply is good for one command."""
+
+    def __getitem__(self, command: str) -> str | None:
+        return self.pop(command)
+
+    def copy(self) -> Self:
+        return type(self)(self)
+
+
 class TestFTP(SessionHandlerContract):
     handler = FTPDownloadHandler
 
@@ -116,6 +128,18 @@ class TestFTP(SessionHandlerContract):
         error = await client.failure(RecordingSink())
         assert isinstance(error, ConnectionFailedError)
 
+    @pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
+    async def test_session_that_ends_in_the_middle(
+        self, server: FTPFileServer, client: Client, reset: bool
+    ) -> None:
+        server.server.fail(PATH, HangUp(50_000, reset=reset))
+        sink = RecordingSink.range(0, SMALL.size)
+        error = await client.failure(sink)
+        assert isinstance(error, ConnectionFailedError)
+        names(error, server)
+        assert bytes(sink.data) == SMALL.read(0, 50_000)
+        await self._still_works(client)
+
     @settled(FETCHER_CONNECT_TIMEOUT=0.3)
     async def test_end_that_is_not_confirmed(self, server: FTPFileServer, client: Client) -> None:
         server.server.fail(PATH, Cut(None, reply=None))
@@ -131,14 +155,63 @@ class TestFTP(SessionHandlerContract):
         assert isinstance(error, StalledError)
         assert not error.retryable
 
+    async def test_size_that_leaves_out_what_comes_late(
+        self, server: FTPFileServer, client: Client
+    ) -> None:
+        """However long the server pauses just where it says that the file ends."""
+        server.understate(PATH, by=1000)
+        gate = server.gate(PATH, SMALL.size - 1000)
+        sink = RecordingSink(limit=SMALL.size - 1000)
+        async with client.fetching(sink) as task:
+            await sink.until_received(SMALL.size - 1000)
+            await asyncio.wait([task], timeout=0.7)
+            gate.open()
+            with pytest.raises(ProtocolError):
+                await task
+
+    async def test_end_that_is_confirmed_by_another_session(
+        self, server: FTPFileServer, client: Client
+    ) -> None:
+        sink = RecordingSink.range(0, SMALL.size)
+        async with self._confirming(server, client, sink) as task:
+            await task
+        assert sink.calls.count("begin") == 1
+        assert sink.sha256 == SMALL.sha256
+        assert server.relay.connections == 2
+
+    async def test_end_that_another_session_denies(
+        self, server: FTPFileServer, client: Client
+    ) -> None:
+        sink = RecordingSink.range(0, SMALL.size)
+        async with self._confirming(server, client, sink) as task:
+            server.place(PATH).unlink()
+            with pytest.raises(ChangedError):
+                await task
+
+    @asynccontextmanager
+    async def _confirming(
+        self, server: FTPFileServer, client: Client, sink: RecordingSink
+    ) -> AsyncIterator[asyncio.Task[Response]]:
+        """A transfer whose server does not say at once what the file is now."""
+        gate = server.gate(PATH, 50_000)
+        async with client.fetching(sink) as task:
+            await sink.until_received(50_000)
+            server.behaviour.replies = Once({"SIZE": "450 The file is busy."})
+            asyncio.get_running_loop().call_soon(gate.open)
+            yield task
+            assert not server.behaviour.replies
+
     async def test_server_that_forgets_where_to_begin(
         self, server: FTPFileServer, client: Client
     ) -> None:
-        server.server.fail(PATH, IgnoreRest())
+        """It is found out by the file's last byte."""
+        server.server.fail(PATH, *[IgnoreRest()] * 9)
         sink = RecordingSink({"Range": "bytes=4096-"})
         await client.fetch(sink)
         assert sink.status == 200
         expects(sink, SMALL, 0, SMALL.size)
+        assert server.server.asked("REST") == [str(SMALL.size - 1)]
+        assert len(server.server.asked("RETR")) == 2
 
     # --- what servers lack -----------------------------------------------------------------
 
@@ -159,6 +232,28 @@ class TestFTP(SessionHandlerContract):
         await client.fetch(sink)
         assert sink.status == 200
         expects(sink, SMALL, 0, SMALL.size)
+
+    @pytest.mark.parametrize(
+        "replies",
+        [
+            Once({"REST": "501 REST not allowed."}),
+            pytest.param(
+                {"REST": "501 REST not allowed."},
+                marks=pytest.mark.xfail(reason="REST 0 is sent, and must not be refused"),
+            ),
+            Once({"RETR": "451 Restart not permitted, try again."}),
+        ],
+        ids=["REST", "even REST 0", "RETR"],
+    )
+    async def test_ranges_that_are_promised(
+        self, server: FTPFileServer, client: Client, replies: dict[str, str | None]
+    ) -> None:
+        server.behaviour.replies = replies.copy()
+        sink = RecordingSink({"Range": "bytes=4096-"})
+        await client.fetch(sink)
+        assert sink.status == 200
+        expects(sink, SMALL, 0, SMALL.size)
+        assert server.relay.connections == 1
 
     async def test_no_dates(self, server: FTPFileServer, client: Client) -> None:
         server.behaviour.without.add("MDTM")
@@ -215,6 +310,14 @@ class TestFTP(SessionHandlerContract):
         assert isinstance(error, ConnectionFailedError)
         names(error, server)
         assert server.relay.connections == 1
+
+    async def test_reply_without_an_end(self, server: FTPFileServer, client: Client) -> None:
+        """Nor with anything in it."""
+        lines = "\r\n" * (1 << 17)
+        server.behaviour.replies["FEAT"] = f"211-\r\n{lines}211 End"
+        error = await client.failure(RecordingSink.range(0, 1000))
+        assert isinstance(error, ConnectionFailedError)
+        names(error, server)
 
     async def test_more_logins_at_once_than_the_server_takes(
         self, server: FTPFileServer, client: Client

@@ -8,7 +8,8 @@ import pytest
 from fetcher.handlers.ftp import FTPDownloadHandler
 from fetcher.handlers.ftp import handler as ftp_handler
 from tests.conftest import CertificateAuthority
-from tests.contracts.handler import PASSWORD, USER
+from tests.contracts.handler import HandlerContract
+from tests.contracts.server import PASSWORD, USER
 from tests.contracts.sessions import SessionHandlerContract
 from tests.contracts.test_ftp import FTPFileServer
 from tests.servers.ftp import FTPServer
@@ -34,7 +35,9 @@ class TestExplicit(SessionHandlerContract):
             yield files
 
 
-class TestImplicit(SessionHandlerContract):
+class TestImplicit(HandlerContract):
+    """What concerns sessions is the same once they are secured."""
+
     handler = FTPDownloadHandler
 
     @pytest.fixture

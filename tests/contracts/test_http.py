@@ -9,18 +9,9 @@ import pytest
 
 from fetcher.handlers.http import RangeHTTPDownloadHandler
 from tests.conftest import CertificateAuthority
-from tests.contracts.handler import (
-    DATE,
-    PASSWORD,
-    PATH,
-    SMALL,
-    USER,
-    Client,
-    HandlerContract,
-    Server,
-    expects,
-    until,
-)
+from tests.contracts.client import Client, expects, until
+from tests.contracts.handler import SMALL, HandlerContract
+from tests.contracts.server import DATE, PASSWORD, PATH, USER, Server
 from tests.contracts.sink import RecordingSink
 from tests.servers.content import Source
 from tests.servers.exchange import Exchange

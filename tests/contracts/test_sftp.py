@@ -1,30 +1,41 @@
 """The handler for sftp://."""
 
 import os
+import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
-from paramiko import PKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from paramiko import Message, PKey
+from paramiko.common import (
+    MSG_CHANNEL_OPEN_SUCCESS,
+    MSG_CHANNEL_SUCCESS,
+    MSG_KEXINIT,
+    MSG_SERVICE_ACCEPT,
+    MSG_USERAUTH_SUCCESS,
+    cMSG_CHANNEL_DATA,
+    cMSG_CHANNEL_EXTENDED_DATA,
+)
+from paramiko.packet import Packetizer
+from paramiko.sftp import CMD_CLOSE
 
 from fetcher.errors import ConnectionFailedError, HostKeyError
 from fetcher.handlers.sftp import SFTPDownloadHandler
-from tests.contracts.handler import (
-    PASSWORD,
-    PATH,
-    SMALL,
-    USER,
-    Client,
-    expects,
-    names,
-    settled,
-    until,
-)
+from fetcher.handlers.sftp.ssh import WINDOW
+from tests.contracts.client import Client, expects, names, settled, until
+from tests.contracts.handler import SMALL
+from tests.contracts.server import PASSWORD, PATH, USER
 from tests.contracts.sessions import FileServer, SessionHandlerContract
 from tests.contracts.sink import RecordingSink
 from tests.servers.resource import Gate
 from tests.servers.sftp import SFTPServer, new_key
 from tests.servers.sftp_session import After, ConnectionFault
+
+MSG_KEXECDH_REPLY = 31  # RFC 5656, section 7.1
 
 
 class SFTPFileServer(FileServer):
@@ -127,6 +138,23 @@ class TestSFTP(SessionHandlerContract):
         reads = [each for each in server.server.operations if each.kind == "read"]
         assert max(each.offset + each.size for each in reads) == SMALL.size + 1
 
+    @pytest.mark.parametrize("extended", [False, True], ids=["data", "stderr"])
+    async def test_flood(self, server: SFTPFileServer, client: Client, extended: bool) -> None:
+        """Nobody reads what comes then; it does not fill the memory all the same."""
+        channels: list[Any] = []
+        server.behaviour.answers[CMD_CLOSE] = lambda channel, _: channels.append(channel)
+        await self._still_works(client)
+        head = cMSG_CHANNEL_EXTENDED_DATA if extended else cMSG_CHANNEL_DATA
+        head += struct.pack(">I", channels[0].remote_chanid)
+        head += struct.pack(">I", 1) if extended else b""
+        message, sent = Message(head + struct.pack(">I", 32_000) + bytes(32_000)), 0
+        with suppress(OSError, EOFError):
+            while server.relay.open and sent < 16 * WINDOW:
+                channels[0].get_transport()._send_user_message(message)
+                sent += 32_000
+        await until(lambda: server.relay.open == 0)
+        assert sent > WINDOW
+
     # --- what servers lack -----------------------------------------------------------------
 
     async def test_no_dates(self, server: SFTPFileServer, client: Client) -> None:
@@ -149,6 +177,36 @@ class TestSFTP(SessionHandlerContract):
         await until(lambda: server.relay.open == 0)
         await self._still_works(client)
 
+    @pytest.mark.parametrize(
+        ("kind", "instead"),
+        [
+            (MSG_KEXINIT, bytes([MSG_KEXINIT]) + bytes(20)),
+            (MSG_KEXINIT, b"\xf5" + bytes(8)),
+            (MSG_KEXECDH_REPLY, bytes([MSG_KEXECDH_REPLY]) + b"\0\0\0\x33\0"),
+            (MSG_SERVICE_ACCEPT, b"\x39" + bytes(8)),
+            (MSG_SERVICE_ACCEPT, b"\xf5" + bytes(8)),
+            (MSG_SERVICE_ACCEPT, bytes([MSG_SERVICE_ACCEPT]) + b"\0\0\0\1\xff"),
+            (MSG_USERAUTH_SUCCESS, b"\xf5" + bytes(8)),
+            (MSG_CHANNEL_OPEN_SUCCESS, b"\xf5" + bytes(8)),
+            (MSG_CHANNEL_SUCCESS, bytes([MSG_CHANNEL_SUCCESS]) + b"\0\0\0\x09"),
+        ],
+    )
+    async def test_message_that_makes_no_sense(
+        self,
+        server: SFTPFileServer,
+        client: Client,
+        monkeypatch: pytest.MonkeyPatch,
+        kind: int,
+        instead: bytes,
+    ) -> None:
+        # A timer of paramiko's outlives connections that end so early.
+        monkeypatch.setattr(Packetizer, "start_handshake", lambda *_: None)
+        server.behaviour.messages[kind] = instead
+        await client.failure(RecordingSink.range(0, 1000))
+        await until(lambda: server.relay.open == 0)
+        server.behaviour.messages.clear()
+        await self._still_works(client)
+
     # --- who it is -------------------------------------------------------------------------
 
     async def test_host_key_that_is_not_known(self, server: SFTPFileServer, client: Client) -> None:
@@ -164,6 +222,31 @@ class TestSFTP(SessionHandlerContract):
         server.known_hosts.unlink()
         await self._still_works(client)
         assert server.server.host_key.get_base64() in server.known_hosts.read_text("utf-8")
+
+    @pytest.mark.parametrize(("times", "status"), [(1, 206), (9, 401)])
+    async def test_server_that_hangs_up_on_who_logs_in(
+        self, server: SFTPFileServer, client: Client, times: int, status: int
+    ) -> None:
+        """Without a word of refusal; the password gets no more than a second chance."""
+        server.behaviour.connection_faults = ["goodbye"] * times
+        sink = RecordingSink.range(0, 1000)
+        await client.fetch(sink)
+        assert sink.status == status
+        assert server.relay.connections == 2
+
+    @pytest.mark.xfail(reason="only a password over which it hangs up is given another chance")
+    async def test_server_that_hangs_up_on_keys(
+        self, server: SFTPFileServer, client: Client, tmp_path: Path
+    ) -> None:
+        """Before the password has had its turn."""
+        key = tmp_path / "home/.ssh/id_ed25519"
+        key.parent.mkdir(parents=True)
+        private = Ed25519PrivateKey.generate()
+        key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+        server.server.keys = {USER: []}
+        server.behaviour.connection_faults = ["goodbye"]
+        await self._still_works(client)
+        assert server.relay.connections == 2
 
     async def _is_not_trusted(self, server: SFTPFileServer, client: Client) -> None:
         error = await client.failure(RecordingSink.range(0, 1000))

@@ -220,6 +220,10 @@ class _Packetizer(Packetizer):
     def start_handshake(self, timeout: float) -> None:
         """Without paramiko's timer, a thread that outlives connections which end early."""
 
+    def send_message(self, data: Any) -> None:
+        message = data.asbytes()
+        super().send_message(paramiko.Message(self._behaviour.messages.get(message[0], message)))
+
     def write_all(self, out: Any) -> None:
         rate = self._behaviour.rate
         if rate is None:
@@ -227,8 +231,9 @@ class _Packetizer(Packetizer):
             return
         size = max(1, rate // 50)
         for start in range(0, len(out), size):
-            super().write_all(out[start : start + size])
-            time.sleep(size / rate)
+            piece = out[start : start + size]
+            super().write_all(piece)
+            time.sleep(len(piece) / rate)
 
 
 class _Connection(paramiko.Transport):
@@ -241,6 +246,7 @@ class _Connection(paramiko.Transport):
         super().__init__(sock, packetizer_class=packetizer)
         self.set_log_channel(_LOGGER.name)
         self.name = f"sftp-{server.port}-connection"
+        self.local_version = server.behaviour.version or self.local_version
         for key in server.host_keys:
             self.add_server_key(key)
         self.number = number
@@ -321,7 +327,9 @@ class _Policy(paramiko.ServerInterface):
         return True
 
     def _admit(self, known: bool) -> int:
-        refused = self._server.behaviour.refuse_auth or self._fault == "auth"
+        if self._fault == "goodbye":
+            self._connection.cut()
+        refused = self._server.behaviour.refuse_auth or self._fault in ("auth", "goodbye")
         return AUTH_SUCCESSFUL if known and not refused else AUTH_FAILED
 
 
@@ -336,6 +344,19 @@ class _Channel(paramiko.SFTPServer):
         self.number = connection.number
         self._channel = channel
         self._connection = connection
+        self._site = server.site
+
+    def _process(self, t: int, request_number: int, msg: paramiko.Message) -> None:
+        answer = self._site.behaviour.answers.get(t)
+        if answer is None:
+            super()._process(t, request_number, msg)  # type: ignore[misc]
+            return
+        try:
+            answer(self._channel, request_number)
+        except Exception as error:
+            if not isinstance(error, OSError):  # The client is gone.
+                self._site.errors.append(error)
+            raise
 
     def wait(self, seconds: float | None = None) -> None:
         end = None if seconds is None else time.monotonic() + seconds

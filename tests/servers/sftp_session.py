@@ -60,9 +60,10 @@ class OffsetGate(Gate):
         self.offset = offset
 
 
-ConnectionFault = Literal["close", "silent", "auth", "channel", "subsystem"]
-"""What a connection meets instead of an answer: its end before the banner, silence, or a refusal
-of every login, of every channel, or of the subsystem ``sftp``."""
+ConnectionFault = Literal["close", "silent", "goodbye", "auth", "channel", "subsystem"]
+"""What a connection meets instead of an answer: its end before the banner, silence, its end as soon
+as a key or a password is shown, or a refusal of every login, of every channel, or of the subsystem
+``sftp``."""
 
 
 @dataclass
@@ -93,6 +94,12 @@ class Behaviour:
     """Seconds between the connection and the server's first byte."""
     silent: bool = False
     """Connections are accepted, and then not a byte comes."""
+    version: str | None = None
+    """The first line of each connection."""
+    messages: dict[int, bytes] = field(default_factory=dict)
+    """What is sent instead of each SSH message of a type (RFC 4250, section 4.1)."""
+    answers: dict[int, Callable[[Any, int], None]] = field(default_factory=dict)
+    """What answers each SFTP request of a type: it gets the channel and the request's number."""
 
 
 class Log:

@@ -69,6 +69,9 @@ class BlockingDownloadHandler(ABC):
             return await running
         except (Exception, asyncio.CancelledError) as error:
             stop()
+            reason = translated(error, exchange.login)
             if sink.stopped is not None:
-                raise sink.stopped from error
-            raise translated(error, exchange.login) from error
+                reason = sink.stopped
+            if reason is error:
+                raise
+            raise reason from error

@@ -60,9 +60,12 @@ class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
         try:
             return await self._stream(request, url, sink)
         except Exception as error:
+            reason = translated(error, url)
             if sink.stopped is not None:
-                raise sink.stopped from error
-            raise translated(error, url) from error
+                reason = sink.stopped
+            if reason is error:
+                raise
+            raise reason from error
 
     async def _stream(self, request: Request, url: str, sink: RangeSink) -> Response:
         txresponse = await self._send(request, url, sink)

@@ -85,8 +85,11 @@ def connect(
             hung_up = _is_lost(client) and isinstance(error, paramiko.AuthenticationException)
             translated = _translated(error, _is_lost(client), goal, password)
             client.close()
-            if not (hung_up and attempts):
-                raise translated from error
+            if hung_up and attempts:
+                continue
+            if translated is error:
+                raise
+            raise translated from error
         else:
             return client
 
