@@ -118,9 +118,7 @@ def test_what_has_come_of_an_answer_does_not_wait_for_its_rest() -> None:
         reading.next_block()
 
 
-@pytest.mark.parametrize(
-    "end_first", [True, pytest.param(False, marks=pytest.mark.xfail(reason="it is passed over"))]
-)
+@pytest.mark.parametrize("end_first", [True, False])
 def test_bytes_behind_the_end(end_first: bool) -> None:
     """Nothing else tells where the size is not known."""
 

@@ -237,10 +237,7 @@ class TestFTP(SessionHandlerContract):
         "replies",
         [
             Once({"REST": "501 REST not allowed."}),
-            pytest.param(
-                {"REST": "501 REST not allowed."},
-                marks=pytest.mark.xfail(reason="REST 0 is sent, and must not be refused"),
-            ),
+            {"REST": "501 REST not allowed."},
             Once({"RETR": "451 Restart not permitted, try again."}),
         ],
         ids=["REST", "even REST 0", "RETR"],

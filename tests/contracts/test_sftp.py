@@ -234,7 +234,6 @@ class TestSFTP(SessionHandlerContract):
         assert sink.status == status
         assert server.relay.connections == 2
 
-    @pytest.mark.xfail(reason="only a password over which it hangs up is given another chance")
     async def test_server_that_hangs_up_on_keys(
         self, server: SFTPFileServer, client: Client, tmp_path: Path
     ) -> None:

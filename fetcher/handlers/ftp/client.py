@@ -125,10 +125,11 @@ class FTPClient(ftplib.FTP_TLS):
 
     def _mark(self, start: int) -> None:
         """Where the next transfer begins. A refused RETR may leave its mark to the next one."""
-        self._marked = True
+        marked, self._marked = self._marked, True
         try:
             self.expect(f"REST {start}", "350")
         except ftplib.error_perm as error:
+            self._marked = marked
             if start == 0:
                 raise OutOfStepError("a mark that cannot be taken back") from error
             raise RestartRefused from error

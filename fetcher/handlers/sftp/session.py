@@ -181,6 +181,8 @@ class _Reading:
         while (block := self._waiting.pop(self._position, None)) is None:
             self._ask_ahead()
             if not self._in_flight:
+                if self._waiting:
+                    raise _behind_the_end()
                 return memoryview(b"")
             self._take(*self._sftp.next_data())
         self._position += len(block)
@@ -217,7 +219,7 @@ class _Reading:
             raise ProtocolError("the server answers what was not asked (SFTP)")
         offset, left, asked = self._in_flight.pop(number)
         if self._eof is not None and data and offset >= self._eof:
-            raise ProtocolError("the server has bytes behind the end of the file (SFTP)")
+            raise _behind_the_end()
         if len(data) > left:
             raise ProtocolError("the server sends more than it was asked for (SFTP)")
         if not data:
@@ -234,6 +236,10 @@ class _Reading:
             self._ask(offset, left)
             if asked == self._request:
                 self._request = max(asked - left, LEAST)
+
+
+def _behind_the_end() -> ProtocolError:
+    return ProtocolError("the server has bytes behind the end of the file (SFTP)")
 
 
 def _refused(reply: StatusReply) -> Refused:

@@ -82,7 +82,7 @@ def connect(
                 **means,
             )
         except BaseException as error:
-            hung_up = _is_lost(client) and isinstance(error, paramiko.AuthenticationException)
+            hung_up = _is_lost(client) and _is_at_keys(client, error)
             translated = _translated(error, _is_lost(client), goal, password)
             client.close()
             if hung_up and attempts:
@@ -169,6 +169,12 @@ def _is_lost(client: paramiko.SSHClient) -> bool:
     return transport is not None and not transport.is_active()
 
 
+def _is_at_keys(client: paramiko.SSHClient, error: BaseException) -> bool:
+    """Whether logging in had begun: the host key had been accepted."""
+    begun = getattr(client.get_transport(), "auth_handler", None) is not None
+    return begun and isinstance(error, paramiko.SSHException)
+
+
 def _translated(
     error: BaseException, lost: bool, goal: Target, password: str | None
 ) -> BaseException:
@@ -186,7 +192,7 @@ def _translated(
         # Not to be tried again and again: that is how accounts are locked.
         return Refused(401, words)
     if isinstance(error, paramiko.SSHException | EOFError):
-        if "banner" in words:
+        if "reading SSH protocol banner" in words:
             return TooManyConnections("it closed the connection before its greeting")
         if "authentication methods" in words:
             return Refused(401, words)
