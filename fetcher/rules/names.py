@@ -23,7 +23,8 @@ MAX_BYTES = 255
 _MAX_ENDING = 20
 _MAX_HEADER = 4096
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What steers a terminal or turns the direction of writing, and what is no character at all."""
 _DRIVE = re.compile(r"\A(?:[A-Za-z]:\s*)+")
 _REPORT = re.compile(r"report(-.*)?\.jsonl")
 _PARAMETER = re.compile(
@@ -40,7 +41,7 @@ def check_name(name: str) -> str:
     """
     if not name or name.endswith("/"):
         raise InvalidNameError(f"the name {name!r} is that of a folder; give a file name")
-    if _CONTROL.search(name):
+    if CONTROL.search(name):
         raise InvalidNameError(f"the name {name!r} holds control characters; take them out")
     if "\\" in name or _DRIVE.match(name):
         raise InvalidNameError(f"the name {name!r} is no relative path; separate folders by /")
@@ -61,7 +62,7 @@ def check_name(name: str) -> str:
 def safe_name(text: str) -> str:
     """One file name made of what a server said; empty when nothing of it is left."""
     name = re.split(r"[/\\]", text)[-1]
-    name = _DRIVE.sub("", _CONTROL.sub("_", name).strip())
+    name = _DRIVE.sub("", CONTROL.sub("_", name).strip())
     if name.strip(". ") == "":
         return ""
     if name.startswith("."):

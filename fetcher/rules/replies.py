@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
+from fetcher.rules.names import CONTROL
+
 _RANGE = re.compile(r"bytes=(\d{1,19})-(\d{0,19})", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 _LONGEST_REASON = 200
 
 
@@ -90,7 +91,7 @@ def shown_reason(text: str, secrets: tuple[str, ...] = ()) -> str:
     for secret in secrets:
         if secret:
             text = text.replace(secret, "…")
-    plain = _CONTROL.sub(" ", text).strip()
+    plain = " ".join(CONTROL.sub(" ", text).split())
     return plain if len(plain) <= _LONGEST_REASON else plain[:_LONGEST_REASON] + "…"
 
 

@@ -6,6 +6,9 @@ from typing import Protocol
 
 from fetcher.rules.replies import Facts
 
+LINGER = 0.1
+"""Seconds that blocks may take to come together before they are handed on as they are."""
+
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error
     """The server answers, but gives no file.

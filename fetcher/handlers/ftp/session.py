@@ -12,6 +12,7 @@ from contextlib import suppress
 from enum import Enum, auto
 
 from fetcher.handlers.blocking import Login, NoRanges, Refused
+from fetcher.handlers.blocking.session import LINGER
 from fetcher.handlers.blocking.sockets import Sockets, is_cut
 from fetcher.handlers.ftp.client import (
     FTPClient,
@@ -26,8 +27,6 @@ from fetcher.rules.urls import DEFAULT_PORTS
 
 BLOCK = 1 << 20
 """Bytes handed on at a time; less from a slow connection."""
-LINGER = 0.1
-"""Seconds a block may take to fill before it is handed on as it is."""
 
 _DIGITS = re.compile(r"\d{1,19}", re.ASCII)
 _TIME = re.compile(r"(\d{14})(?:\.\d+)?", re.ASCII)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from fetcher.config import Config
 from fetcher.errors import ConnectionFailedError, ProtocolError
 from fetcher.handlers.blocking import Login, Refused
+from fetcher.handlers.blocking.session import LINGER
 from fetcher.handlers.blocking.sockets import Sockets
 from fetcher.handlers.sftp.known_hosts import KnownHosts
 from fetcher.handlers.sftp.protocol import Code, Connection, StatusReply
@@ -28,8 +29,6 @@ REQUEST = 255 << 10
 """Bytes asked for at a time: the most that OpenSSH gives; from others, what they give."""
 TOGETHER = 1 << 20
 """Bytes handed on at a time, or a little more; fewer from a slow connection."""
-LINGER = 0.1
-"""Seconds that may be spent on collecting so many."""
 LEAST = 32 << 10
 """Bytes asked for of those who give less, as every server has to give (section 3 of the draft)."""
 AHEAD = 9
