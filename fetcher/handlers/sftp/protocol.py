@@ -205,7 +205,7 @@ class Connection:
 
     def _write(self, message: bytes) -> None:
         # Where the connection is lost, reading says so, after all that has come before.
-        with suppress(OSError):
+        with suppress(OSError, EOFError):
             self._channel.sendall(struct.pack(">I", len(message)) + message)
 
     def _take(self, size: int) -> bytes:
