@@ -205,13 +205,12 @@ class FTPClient(ftplib.FTP_TLS):
 
 
 def reason_of(error: ftplib.Error) -> str:
-    """The server's words, one line, as the text it most likely meant."""
+    """The server's words, as the text it most likely meant; not yet fit to be shown."""
     raw = str(error).encode(_ENCODING, "replace")
     try:
-        text = raw.decode("utf-8")
+        return raw.decode("utf-8")
     except UnicodeDecodeError:
-        text = raw.decode(_ENCODING)
-    return " ".join(text.split())
+        return raw.decode(_ENCODING)
 
 
 def refused_login(error: ftplib.Error) -> Exception:

@@ -180,7 +180,7 @@ def _translated(
 ) -> BaseException:
     if isinstance(error, FetchError | OSError):
         return error
-    words = shown_reason(" ".join(str(error).split()), (password or "",))
+    words = shown_reason(str(error), (password or "",))
     if isinstance(error, paramiko.PasswordRequiredException):
         return LoginError(
             f"no key lets {goal.user} in at {goal.name}, and one of ~/.ssh is encrypted: add it to "
