@@ -8,7 +8,7 @@ from typing import Any, Self
 from scrapy import Request, Spider, signals
 from scrapy.crawler import Crawler
 from scrapy.http import Response
-from scrapy.settings import BaseSettings
+from scrapy.settings import SETTINGS_PRIORITIES, BaseSettings
 from scrapy.utils.asyncio import run_in_thread
 from twisted.python.failure import Failure
 
@@ -23,6 +23,9 @@ from fetcher.spiders.feed import RowFeed
 
 _ROWS = "rows"
 """Key of ``spider.state`` (kept in a job folder): rows of the list that were taken up."""
+
+_LAST_WORD = SETTINGS_PRIORITIES["cmdline"] + 1
+"""Above the command line, whose settings Scrapy puts over those of a spider once more."""
 
 
 class FetchSpider(Spider):
@@ -49,11 +52,16 @@ class FetchSpider(Spider):
 
     @classmethod
     def update_settings(cls, settings: BaseSettings) -> None:
-        """Leave room for all ranges of all files at a time; see ``CONCURRENT_REQUESTS``."""
+        """Leave room for all ranges of all files at a time; see ``CONCURRENT_REQUESTS``.
+
+        And Scrapy's handler reads ``DOWNLOAD_MAXSIZE`` as a number, which here may be ``16M``.
+        """
         super().update_settings(settings)
-        least = Config.from_settings(settings).least_concurrent_requests()
+        config = Config.from_settings(settings)
+        settings.set("DOWNLOAD_MAXSIZE", config.max_size, priority=_LAST_WORD)
+        least = config.least_concurrent_requests()
         if 0 < settings.getint("CONCURRENT_REQUESTS") < least:
-            settings.set("CONCURRENT_REQUESTS", least, priority="cmdline")
+            settings.set("CONCURRENT_REQUESTS", least, priority=_LAST_WORD)
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
