@@ -13,11 +13,22 @@ import pytest
 
 from tests.conftest import CertificateAuthority
 from tests.crawl import CrawlResult, run_crawl
-from tests.matrix import ranges
+from tests.matrix import breaks, change, content, disk, links, load, names, ranges, remote, time
 from tests.matrix.cases import MIB, SETTINGS, Case, Outcome, Place, Row
 from tests.servers.origin import Origin
 
-FAMILIES = (ranges.family,)
+FAMILIES = (
+    ranges.family,
+    breaks.family,
+    time.family,
+    change.family,
+    load.family,
+    links.family,
+    names.family,
+    content.family,
+    disk.family,
+    remote.family,
+)
 
 CASES = [case for family in FAMILIES for case in family]
 
