@@ -162,5 +162,6 @@ STATS_DUMP = False
 # The check reads the source of each callback; ours return nothing.
 WARN_ON_GENERATOR_RETURN_VALUE = False
 
+TWISTED_DNS_RESOLVER = "fetcher.handlers.http.resolver.DaemonThreadedResolver"
 REMOTE_CONTROL_ENABLED = False
 TELNETCONSOLE_ENABLED = False

@@ -29,6 +29,16 @@ def test_progress_starts_the_count_anew() -> None:
     assert backoff.after_failure(progress=False).exhausted
 
 
+def test_progress_is_faster_than_the_speed_at_which_a_connection_stalls() -> None:
+    backoff = Backoff(3, 1.0, speed=1000)
+    assert backoff.is_progress(2000, 2.0)
+    assert backoff.is_progress(1, 0.001)
+    assert not backoff.is_progress(1999, 2.0)
+    assert not backoff.is_progress(0, 0.0)
+    assert Backoff(3, 1.0).is_progress(1, 1e9)
+    assert not Backoff(3, 1.0).is_progress(0, 1.0)
+
+
 def test_a_state_is_not_changed_but_followed() -> None:
     backoff = Backoff(3, 1.0)
     backoff.after_failure(progress=False)

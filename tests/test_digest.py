@@ -31,6 +31,18 @@ def fd(tmp_path: Path) -> Iterator[int]:
     os.close(number)
 
 
+def test_a_pause_lasts_until_it_goes_on(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digest, "_BLOCK", 1000)
+    digester = Digester(fd, ["sha256"])
+    digester.follow(3000)
+    digester.pause()
+    digester.follow(len(DATA))
+    assert digester.position == 3000
+    digester.go_on()
+    digester.follow(len(DATA))
+    assert digester.checksums() == {"sha256": checksum("sha256", DATA)}
+
+
 def test_all_algorithms_are_computed_at_once(fd: int) -> None:
     digester = Digester(fd, ALGORITHMS)
     digester.follow(len(DATA))

@@ -87,7 +87,7 @@ def test_a_stall_is_told_again_and_again_until_the_timer_is_stopped() -> None:
     told: list[StalledError] = []
 
     async def main() -> None:
-        timer = StallTimer(Config.from_settings(settings), told.append)
+        timer = StallTimer("http://h/f", Config.from_settings(settings), told.append)
         async with asyncio.timeout(2):
             while len(told) < 3:
                 timer.received(1)
@@ -99,3 +99,4 @@ def test_a_stall_is_told_again_and_again_until_the_timer_is_stopped() -> None:
 
     asyncio.run(main())
     assert told[0].retryable
+    assert told[0].message.startswith("http://h/f stalled: under 1000000 bytes a second for 0.08 s")

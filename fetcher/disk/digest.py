@@ -31,6 +31,16 @@ class Digester:
         }
         self.position = 0
         self._stopped: BaseException | None = None
+        self._paused = False
+
+    def pause(self) -> None:
+        """Let :meth:`follow` return before it has come to the front, now and until
+        :meth:`go_on`. May be called from another thread."""
+        self._paused = True
+
+    def go_on(self) -> None:
+        """From now on :meth:`follow` goes up to the front again."""
+        self._paused = False
 
     def stop(self, reason: BaseException) -> None:
         """Break off; :meth:`follow` raises ``reason``. May be called from another thread."""
@@ -42,12 +52,12 @@ class Digester:
         return tuple(self._hashes)
 
     def follow(self, front: int) -> None:
-        """Hash up to ``front``, an offset up to which the file is there.
+        """Hash up to ``front``, an offset up to which the file is there, unless paused.
 
         :raises OSError: when the file is shorter or cannot be read.
         """
         buffer = memoryview(bytearray(_BLOCK))
-        while self._hashes and self.position < front:
+        while self._hashes and self.position < front and not self._paused:
             if self._stopped is not None:
                 raise self._stopped
             wanted = buffer[: min(_BLOCK, front - self.position)]

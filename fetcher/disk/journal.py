@@ -46,7 +46,7 @@ class Journal:
             "size": self.version.size,
             # An ETag that is not compared is not to be compared after a pause either.
             "etag": None if self.version.ignore_etag else self.version.etag,
-            "last_modified": self.version.last_modified,
+            "last_modified": self.version.strong_date,
             "ranges": [list(pair) for pair in self.ranges],
         }
         content["seal"] = _seal(content)

@@ -13,11 +13,13 @@ from fetcher.rules.stall import StallClock
 class StallTimer:
     """Runs from its making until :meth:`stop`.
 
+    :param url: what is fetched, for the error; as it may be shown.
     :param config: for the stall timeout and speed.
     :param stalled: called with the error when too little came for too long.
     """
 
-    def __init__(self, config: Config, stalled: Callable[[StalledError], None]) -> None:
+    def __init__(self, url: str, config: Config, stalled: Callable[[StalledError], None]) -> None:
+        self._url = url
         self._config = config
         self._stalled = stalled
         self._clock = StallClock(config.stall_timeout, config.stall_speed)
@@ -41,7 +43,8 @@ class StallTimer:
         if self._clock.tick():
             self._stalled(
                 StalledError(
-                    f"the connection stalled: under {self._config.stall_speed} bytes a second for "
-                    f"{self._config.stall_timeout:g} s"
+                    f"{self._url} stalled: under {self._config.stall_speed} bytes a second for "
+                    f"{self._config.stall_timeout:g} s; run again when its server is less busy, or "
+                    "bear with it (FETCHER_STALL_SPEED, FETCHER_STALL_TIMEOUT)"
                 )
             )

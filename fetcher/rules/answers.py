@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from datetime import UTC, timedelta
+from email.utils import parsedate_to_datetime
 
 from fetcher.contract import Answer
 from fetcher.errors import ChangedError, ProtocolError, RangesRefusedError
@@ -28,12 +30,19 @@ class Version:
     :param etag: as sent, with its quotes; None when there is none.
     :param last_modified: the header's value, as sent.
     :param ignore_etag: compare size and date only, because the ETag differs between back ends.
+    :param weak_date: the date does not promise the same bytes (RFC 9110, section 8.8.2.2).
     """
 
     size: int | None = None
     etag: str | None = None
     last_modified: str | None = None
     ignore_etag: bool = False
+    weak_date: bool = False
+
+    @property
+    def strong_date(self) -> str | None:
+        """The date if it promises the same bytes (RFC 9110, section 8.8.2.2)."""
+        return None if self.weak_date else self.last_modified
 
     @property
     def strong_etag(self) -> str | None:
@@ -45,14 +54,14 @@ class Version:
     @property
     def if_range(self) -> str | None:
         """What ``If-Range`` can be asked with (RFC 9110, section 13.1.5)."""
-        return self.strong_etag or self.last_modified
+        return self.strong_etag or self.strong_date
 
     @property
     def validator(self) -> str | None:
         """Name of the header by which two answers are told apart."""
         if self.strong_etag:
             return "etag"
-        return "last-modified" if self.last_modified else None
+        return "last-modified" if self.strong_date else None
 
     def check(self, other: Version) -> None:
         """:raises ChangedError: when ``other`` is not the same version."""
@@ -75,11 +84,17 @@ class Version:
         if self.strong_etag and other.strong_etag:
             return self.strong_etag == other.strong_etag
         return (
-            self.last_modified is not None
-            and self.last_modified == other.last_modified
+            self.strong_date is not None
+            and self.strong_date == other.last_modified
             and self.size is not None
             and self.size == other.size
         )
+
+    def shares_validator(self, other: Version) -> bool:
+        """Whether parts of both may be combined (RFC 9110, section 15.3.7.3)."""
+        if self.strong_etag is not None and self.strong_etag == other.strong_etag:
+            return True
+        return self.strong_date is not None and self.strong_date == other.last_modified
 
     def with_size(self, size: int | None) -> Version:
         """The same version, its size now known."""
@@ -122,7 +137,22 @@ def version_of(answer: Answer, size: int | None) -> Version:
         size=size,
         etag=answer.headers.get("etag") or None,
         last_modified=answer.headers.get("last-modified") or None,
+        weak_date=_changed_just_now(answer),
     )
+
+
+def _changed_just_now(answer: Answer) -> bool:
+    """Whether the file may have changed twice within the second that its date tells.
+
+    Without a ``Date`` nothing is known of it.
+    """
+    try:
+        made, sent = (
+            parsedate_to_datetime(answer.headers[name]) for name in ("last-modified", "date")
+        )
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError):
+        return False
+    return sent.replace(tzinfo=UTC) - made.replace(tzinfo=UTC) < timedelta(seconds=1)
 
 
 def unsatisfied_size(answer: Answer) -> int | None:

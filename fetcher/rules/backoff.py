@@ -19,11 +19,18 @@ class Backoff:
     :param tries: failed tries since the last progress.
     :param max_tries: how many there may be.
     :param base: seconds before the first retry; doubles up to :data:`MAX_BACKOFF`.
+    :param speed: bytes a second below which what came is no progress. A body that drips, or stalls
+        a little further on each time, would else be asked for again for ever.
     """
 
     max_tries: int
     base: float
     tries: int = 0
+    speed: int = 0
+
+    def is_progress(self, gained: int, seconds: float) -> bool:
+        """Whether a try that brought so many new bytes in so many seconds was not in vain."""
+        return gained > 0 and gained >= self.speed * seconds
 
     def after_failure(self, *, progress: bool) -> Backoff:
         """The state after one more failed try; progress starts the count anew."""

@@ -67,6 +67,8 @@ class Resource:
             if answer.status == 416:
                 return self._unsatisfied(answer, start)
             body = judge(answer, start, self.version)
+            if not body.whole and not self._may_join(body.version):
+                raise RangesRefusedError("the server does not say of which version its range is")
         except RangesRefusedError as error:
             self.tolerate(error, received)
             raise
@@ -78,6 +80,10 @@ class Resource:
         if not body.whole:
             self._odd = 0
         return body
+
+    def _may_join(self, version: Version) -> bool:
+        known = self.version
+        return known is None or self.verifiable or known.shares_validator(version)
 
     def tolerate(self, error: ChangedError | RangesRefusedError, received: int) -> None:
         """Let an odd answer be asked for again where there is something to lose."""

@@ -239,7 +239,9 @@ class Transfer:
 
     async def _work(self, claim: Claim | None) -> None:
         while claim is not None:
-            backoff = Backoff(self._config.max_tries, self._config.retry_backoff)
+            backoff = Backoff(
+                self._config.max_tries, self._config.retry_backoff, speed=self._config.stall_speed
+            )
             writer = RangeWriter(claim, self, backoff)
             self._writers.add(writer)
             try:
@@ -279,7 +281,6 @@ class Transfer:
         """See ``Owner.headers_for``."""
         self._connected.add(writer)
         self._progress.connections = len(self._connected)
-        self.counts.connections = max(self.counts.connections, len(self._connected))
         return self.resource.headers(writer.range_header())
 
     def accept(self, writer: RangeWriter, answer: Answer) -> bool:
@@ -289,6 +290,8 @@ class Transfer:
         if answer.status not in (200, 206, 416):
             return False
         body = self.resource.judge(answer, writer.claim.position, self._plan.ranges.received)
+        served = len(self._plan.streaming | {writer})
+        self.counts.connections = max(self.counts.connections, served)
         if not self._greeted:
             self._greeted = True
             self._on_first(answer, body.version)

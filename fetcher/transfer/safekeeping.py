@@ -156,26 +156,33 @@ class Safekeeping:
     async def _advance(self, front: int) -> None:
         digester = self._digester
         if digester.algorithms and digester.position < front:
-            await _to_the_end(self._read, digester, front)
+            digester.go_on()
+            # Who cancels gives up the file, or what is there of it: its hash has no hurry.
+            await _to_the_end(self._read, digester, front, cancelled=digester.pause)
 
     def _read(self, digester: Digester, front: int) -> None:
         with self._part.told("read back"):
             digester.follow(front)
 
 
-async def _to_the_end(work: Callable[..., T], *args: object) -> T:
+async def _to_the_end(
+    work: Callable[..., T], *args: object, cancelled: Callable[[], None] = lambda: None
+) -> T:
     """Run ``work`` in a thread; when cancelled, however often, wait for it all the same.
 
     The file is closed right after, and its number may be another file's then.
+
+    :param cancelled: called when cancelled, to shorten the wait.
     """
     running = asyncio.ensure_future(run_in_thread(work, *args))
-    cancelled: asyncio.CancelledError | None = None
+    cancellation: asyncio.CancelledError | None = None
     while not running.done():
         try:
             await asyncio.wait([running])
         except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
+            cancellation = error
+            cancelled()
+    if cancellation is not None:
         running.exception()
-        raise cancelled
+        raise cancellation
     return running.result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
@@ -52,6 +53,7 @@ class RangeWriter:
         self._owner = owner
         self._backoff = backoff
         self._best = claim.position
+        self._began = 0.0
         self._seen: int | None = None
         self._reason: BaseException | None = None
         self._stop: Callable[[], None] | None = None
@@ -95,6 +97,7 @@ class RangeWriter:
             raise self._reason
         self.skip = 0
         self.reason = answer.reason
+        self._began = time.monotonic()
         return self._owner.accept(self, answer)
 
     def write(self, data: bytes | memoryview) -> bool:
@@ -118,7 +121,8 @@ class RangeWriter:
 
     def next_try(self) -> float | None:
         """See ``RangeSink.next_try``."""
-        progress = self.claim.position > self._best
+        gained = self.claim.position - self._best
+        progress = self._backoff.is_progress(gained, time.monotonic() - self._began)
         self._best = max(self._best, self.claim.position)
         self._backoff = self._backoff.after_failure(progress=progress)
         if self._backoff.exhausted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class Place:
     :param origin: the family's server; shared, so that good files stand beside bad ones.
     :param tls: the same over TLS; the crawl trusts its certificate.
     :param alone: makes a server of the case's own, for what a server does about all its clients.
+    :param held: closes in the end what a case opens besides, such as a bare socket.
     :param out: the output folder, before the crawl.
     """
 
@@ -47,6 +49,7 @@ class Place:
     origin: Origin
     tls: Origin
     alone: Callable[[], Origin]
+    held: ExitStack
     out: Path
 
     @property

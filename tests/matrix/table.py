@@ -13,7 +13,7 @@ def table() -> str:
         for case in family:
             outcomes.setdefault(case.then, []).append(case.what)
         for then, faults in outcomes.items():
-            lines.append(f"| {family.title} | {'; '.join(faults)} | {then} |")
+            lines.append(f"| {family.title} | {'; '.join(dict.fromkeys(faults))} | {then} |")
     return "\n".join(lines)
 
 

@@ -13,7 +13,19 @@ import pytest
 
 from tests.conftest import CertificateAuthority
 from tests.crawl import CrawlResult, run_crawl
-from tests.matrix import breaks, change, content, disk, links, load, names, ranges, remote, time
+from tests.matrix import (
+    breaks,
+    change,
+    content,
+    disk,
+    links,
+    load,
+    names,
+    ranges,
+    remote,
+    reruns,
+    time,
+)
 from tests.matrix.cases import MIB, SETTINGS, Case, Outcome, Place, Row
 from tests.servers.origin import Origin
 
@@ -22,6 +34,7 @@ FAMILIES = (
     breaks.family,
     time.family,
     change.family,
+    reruns.family,
     load.family,
     links.family,
     names.family,
@@ -80,7 +93,7 @@ def matrix(
                 return started[-1]
 
             for case in family:
-                place = Place(f"{case.id}.bin", f"/{case.key}", origin, tls, alone, out)
+                place = Place(f"{case.id}.bin", f"/{case.key}", origin, tls, alone, stack, out)
                 rows[case.id] = case.put(place)
         result = run_crawl(
             out,

@@ -55,6 +55,42 @@ class Stall:
 
 
 @dataclass(frozen=True)
+class Drip:
+    """The usual answer, its body at so many bytes a second."""
+
+    rate: int
+
+    def respond(self, exchange: Exchange, resource: Resource) -> None:
+        slow = replace(resource, rate=self.rate)
+        deliver(exchange, slow, plan(exchange, slow))
+
+
+@dataclass(frozen=True)
+class Instead:
+    """The usual answer of another resource: what stands under the path now."""
+
+    resource: Resource
+
+    def respond(self, exchange: Exchange, resource: Resource) -> None:
+        deliver(exchange, self.resource, plan(exchange, self.resource))
+
+
+@dataclass(frozen=True)
+class IgnoreIfRange:
+    """The range of another resource that was asked for, whatever the condition."""
+
+    resource: Resource
+
+    def respond(self, exchange: Exchange, resource: Resource) -> None:
+        given = exchange.headers.get("if-range")
+        answer = plan(exchange, replace(self.resource, etag=given))
+        headers = {name: value for name, value in answer.headers.items() if name != "ETag"}
+        if self.resource.etag is not None:
+            headers["ETag"] = self.resource.etag
+        deliver(exchange, self.resource, replace(answer, headers=headers))
+
+
+@dataclass(frozen=True)
 class Status:
     """Another status, with its own headers and body; neither has to do with the resource."""
 

@@ -151,7 +151,7 @@ class Exchange:
             if not reading.done():
                 reading.set_exception(error)
 
-        timer = StallTimer(self._config, stalled)
+        timer = StallTimer(redact(self._url), self._config, stalled)
         end, position, full = reply.end, reply.start, False
         try:
             while not full and (blocks := await reading):

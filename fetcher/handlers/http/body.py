@@ -27,6 +27,7 @@ def abort(txresponse: TxResponse) -> None:
 class BodyReader(Protocol):
     """Delivers a body to a sink.
 
+    :param url: what is fetched, for errors; as it may be shown.
     :param txresponse: the response whose body this will get.
     :param sink: where the bytes go; None for a short body that nobody wants, which is read so that
         the connection can be used again.
@@ -39,8 +40,11 @@ class BodyReader(Protocol):
     SHORT = 64 << 10
     """Bytes of an unwanted body that are rather read than the connection given up."""
 
-    def __init__(self, txresponse: TxResponse, sink: RangeSink | None, config: Config) -> None:
+    def __init__(
+        self, url: str, txresponse: TxResponse, sink: RangeSink | None, config: Config
+    ) -> None:
         self.finished: Deferred[None] = Deferred()
+        self._url = url
         self._txresponse = txresponse
         self._sink = sink
         self._config = config
@@ -50,7 +54,7 @@ class BodyReader(Protocol):
 
     def connectionMade(self) -> None:
         """The body is about to come."""
-        self._timer = StallTimer(self._config, self._stalled)
+        self._timer = StallTimer(self._url, self._config, self._stalled)
 
     def dataReceived(self, data: bytes) -> None:
         """A block of the body."""

@@ -74,7 +74,7 @@ class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
             headers["content-length"] = str(txresponse.length)
         try:
             wanted = sink.begin(Answer(url, txresponse.code, headers))
-            await self._read(txresponse, sink if wanted else None, sink.attach)
+            await self._read(url, txresponse, sink if wanted else None, sink.attach)
         except BaseException:
             abort(txresponse)
             raise
@@ -117,6 +117,7 @@ class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
 
     async def _read(
         self,
+        url: str,
         txresponse: TxResponse,
         sink: RangeSink | None,
         attach: Callable[[Callable[[], None]], None],
@@ -129,7 +130,7 @@ class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
         if sink is None and length is not UNKNOWN_LENGTH and length > BodyReader.SHORT:
             abort(txresponse)
             return
-        reader = BodyReader(txresponse, sink, self._config)
+        reader = BodyReader(redact(url), txresponse, sink, self._config)
         attach(reader.stop)
         txresponse.deliverBody(reader)
         await maybe_deferred_to_future(reader.finished)
