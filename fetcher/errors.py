@@ -18,6 +18,7 @@
     │   ├── StatusError               an answer with a status that is no file
     │   ├── RedirectError             too many redirects, or one to another kind of address
     │   ├── ProtocolError             an answer that contradicts itself or the request
+    │   │   └── DecodeError               compressed bytes that are damaged or end early
     │   ├── RangesRefusedError        ranges do not work here                 (one stream instead)
     │   ├── ChangedError              another version of the file             (begun anew)
     │   ├── TooLargeError             more than DOWNLOAD_MAXSIZE
@@ -130,6 +131,10 @@ class RedirectError(ServerError):
 
 class ProtocolError(ServerError):
     """An answer that contradicts the request or itself."""
+
+
+class DecodeError(ProtocolError):
+    """The bytes are not what their ``Content-Encoding`` says, or not all of it."""
 
 
 class RangesRefusedError(ServerError):

@@ -114,10 +114,30 @@ def test_a_total_that_has_become_another() -> None:
         assert not caught.value.same_facts
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "deflate, gzip", "x", "identity, br"])
-def test_a_compressed_answer_is_not_used(encoding: str) -> None:
-    with pytest.raises(RangesRefusedError, match="compressed"):
-        judge(partial("bytes 5-9/20", content_encoding=encoding), 5, None)
+@pytest.mark.parametrize(
+    ("encoding", "codings"),
+    [
+        ("gzip", ("gzip",)),
+        ("GZIP", ("gzip",)),
+        ("x-gzip", ("gzip",)),
+        ("deflate, gzip", ("deflate", "gzip")),
+        ("identity, br", ("br",)),
+        ("gzip, br,zstd", ("gzip", "br", "zstd")),
+    ],
+)
+def test_a_compressed_answer_is_another_version(encoding: str, codings: tuple[str, ...]) -> None:
+    answer = partial("bytes 5-9/20", content_encoding=encoding, etag=STRONG)
+    version, plain = judge(answer, 5, None).version, Version(20, STRONG)
+    assert version.codings == codings
+    assert not plain.proves(version)
+    assert not plain.shares_validator(version)
+    with pytest.raises(ChangedError, match="compression"):
+        judge(answer, 5, plain)
+    assert judge(whole(content_encoding=encoding), 0, None).version.codings == codings
+
+
+@pytest.mark.parametrize("encoding", ["x", "rot13, gzip", "gzip, gzip, gzip, gzip", "br;q=1"])
+def test_a_compression_that_cannot_be_undone(encoding: str) -> None:
     with pytest.raises(ProtocolError, match="compresses"):
         judge(whole(content_encoding=encoding), 0, None)
 

@@ -24,6 +24,7 @@ CONTENT: dict[str, Any] = {
     "size": 10,
     "etag": '"a"',
     "last_modified": None,
+    "codings": [],
     "ranges": [[0, 5], [7, 10]],
 }
 

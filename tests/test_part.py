@@ -15,7 +15,8 @@ from typing import NamedTuple
 import pytest
 
 from fetcher.disk.journal import Journal, decode
-from fetcher.disk.part import Part, free_bytes
+from fetcher.disk.part import Part
+from fetcher.disk.room import free_bytes
 from fetcher.errors import (
     DiskError,
     ForeignFileError,

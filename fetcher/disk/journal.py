@@ -1,6 +1,6 @@
 """The journal: which bytes of an unfinished file are safely on disk, as JSON with a seal.
 
-    {"version": 1, "name": ..., "size": ..., "etag": ..., "last_modified": ...,
+    {"version": 2, "name": ..., "size": ..., "etag": ..., "last_modified": ..., "codings": [...],
      "ranges": [[start, end], ...], "seal": "sha256 of the rest"}
 
 Only what reads back exactly as it was written is trusted.
@@ -16,7 +16,7 @@ from typing import Any
 from fetcher.rules.answers import Version
 from fetcher.rules.ranges import Range, Ranges
 
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 4 << 20
 """A journal larger than this is none."""
 
@@ -47,6 +47,7 @@ class Journal:
             # An ETag that is not compared is not to be compared after a pause either.
             "etag": None if self.version.ignore_etag else self.version.etag,
             "last_modified": self.version.strong_date,
+            "codings": list(self.version.codings),
             "ranges": [list(pair) for pair in self.ranges],
         }
         content["seal"] = _seal(content)
@@ -63,7 +64,12 @@ def decode(text: bytes) -> Journal:
             raise BadJournalError(f"of version {content['version']}")
         journal = Journal(
             name=content["name"],
-            version=Version(content["size"], content["etag"], content["last_modified"]),
+            version=Version(
+                content["size"],
+                content["etag"],
+                content["last_modified"],
+                codings=tuple(content["codings"]),
+            ),
             ranges=tuple((start, end) for start, end in content["ranges"]),
         )
         Ranges(journal.version.size, journal.ranges)

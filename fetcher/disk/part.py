@@ -11,14 +11,14 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fetcher.disk.allocation import allocate
 from fetcher.disk.journal import MAX_BYTES, BadJournalError, Journal, decode
 from fetcher.errors import DiskError, DiskFullError, ForeignFileError, LockedError
-from fetcher.rules.names import ASIDE_SUFFIX, PART_SUFFIX, part_name
+from fetcher.rules.names import ASIDE_SUFFIX, DECODED_SUFFIX, PART_SUFFIX, part_name
 
 _SPARE = 1 << 20
 """Bytes that a file may occupy beyond its size, in blocks and their index."""
@@ -44,6 +44,7 @@ class Part:
         self.resumable: Journal | None = None
         self.size: int | None = None
         """Bytes that the whole file will have, once known; for the error when there is no room."""
+        self._decoded_fd = -1
         with self.told("opened"):
             _check_inside(out, self.final.parent)
             self.final.parent.mkdir(parents=True, exist_ok=True)
@@ -126,24 +127,43 @@ class Part:
             if found.st_size != size or found.st_blocks * 512 > size + _SPARE:
                 os.ftruncate(self._fd, size)
 
-    def commit(self, mtime: float | None, replaces: os.stat_result | None) -> os.stat_result:
+    def open_decoded(self) -> int:
+        """An empty file beside the part for its decoded bytes, which then is what is committed."""
+        self._close_decoded()
+        with self.told("decoded"):
+            self._decoded_path.unlink(missing_ok=True)
+            self._decoded_fd = os.open(self._decoded_path, _OPEN | os.O_EXCL, 0o666)
+        return self._decoded_fd
+
+    def commit(
+        self,
+        mtime: float | None,
+        replaces: os.stat_result | None,
+        before: Callable[[os.stat_result], None] = lambda _: None,
+    ) -> os.stat_result:
         """Give the file its final name: times set, data on disk, one rename, folder on disk.
 
         :param mtime: the server's modification time in seconds since 1970, None for now.
         :param replaces: the file that may be replaced, as it was when that was decided.
+        :param before: called with what the final file will look like, right before the rename.
         :return: what the final file looks like now.
         :raises ForeignFileError: another file has come to stand under the name meanwhile.
         """
+        decoded = self._decoded_fd >= 0
+        fd, path = (self._decoded_fd, self._decoded_path) if decoded else (self._fd, self.path)
         with self.told("finished"):
             self._check_final(replaces)
             if mtime is not None:
-                os.utime(self._fd, (mtime, mtime))
-            os.fsync(self._fd)
-            self.path.rename(self.final)
+                os.utime(fd, (mtime, mtime))
+            os.fsync(fd)
+            before(os.fstat(fd))
+            path.rename(self.final)
             _sync_folder(self.final.parent)
             self.journal_path.unlink(missing_ok=True)
             self._aside.unlink(missing_ok=True)
-            return os.fstat(self._fd)
+            if decoded:
+                self.path.unlink(missing_ok=True)
+            return os.fstat(fd)
 
     def _check_final(self, replaces: os.stat_result | None) -> None:
         try:
@@ -164,13 +184,27 @@ class Part:
         """Remove part and journal."""
         with self.told("removed"):
             self._drop_journal()
+            self._decoded_path.unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Release the lock; what is on disk stays."""
+        """Release the lock; what is on disk stays, but for what can be decoded again."""
+        if self._decoded_fd >= 0:
+            self._close_decoded()
+            with suppress(OSError):
+                self._decoded_path.unlink(missing_ok=True)
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _close_decoded(self) -> None:
+        if self._decoded_fd >= 0:
+            os.close(self._decoded_fd)
+            self._decoded_fd = -1
+
+    @property
+    def _decoded_path(self) -> Path:
+        return self.path.with_name(self.path.name.removesuffix(PART_SUFFIX) + DECODED_SUFFIX)
 
     @property
     def _aside(self) -> Path:
@@ -284,9 +318,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def free_bytes(folder: Path) -> int:
-    """Bytes that may still be written in a folder's file system."""
-    usage = os.statvfs(folder)
-    return usage.f_bavail * usage.f_frsize

@@ -16,9 +16,12 @@ from fetcher.contract import (
     STAT_RETRIES,
     stopping,
 )
-from fetcher.errors import ChecksumMismatchError, FetchError, Stopped
+from fetcher.errors import ChecksumMismatchError, DecodeError, FetchError, Stopped
 from fetcher.items import FileItem
 from fetcher.transfer.download import Download
+
+_WRONG = (ChecksumMismatchError, DecodeError)
+"""Bytes that are not kept: the file is begun anew, once."""
 
 
 class CommitPipeline:
@@ -53,13 +56,13 @@ class CommitPipeline:
     async def _finish(self, item: FileItem, download: Download) -> FileItem:
         try:
             return await self._commit(item, download)
-        except ChecksumMismatchError:
+        except _WRONG:
             again = await self._fetch_again(item, download)
             if again.download is None:
                 return again
             try:
                 return await self._commit(again, again.download)
-            except ChecksumMismatchError as error:
+            except _WRONG as error:
                 await run_in_thread(again.download.discard)
                 return _failed(again, error)
 
@@ -72,7 +75,7 @@ class CommitPipeline:
                 download.stop(self._stopped)
             item.verified_by = await download.verify()
             await download.commit()
-        except ChecksumMismatchError:
+        except _WRONG:
             item.download = download
             raise
         except FetchError as error:
@@ -82,7 +85,7 @@ class CommitPipeline:
             if item.download is None:
                 download.close()
             item.seconds = round(item.seconds + time.monotonic() - began, 3)
-        item.size, item.checksum = download.version.size, download.checksum
+        item.size, item.checksum = download.size, download.checksum
         return item
 
     async def _fetch_again(self, item: FileItem, download: Download) -> FileItem:

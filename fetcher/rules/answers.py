@@ -21,6 +21,12 @@ _STRONG_ETAG = re.compile(r'"[^"]*"')
 _NO_CODING = {"", "identity", "none", "binary", "utf-8", "aws-chunked"}
 """What servers write into ``Content-Encoding`` that is no compression."""
 
+_CODINGS = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate", "br": "br", "zstd": "zstd"}
+"""Content codings that can be undone (RFC 9110, section 8.4.1; RFC 7932; RFC 9659)."""
+
+MAX_CODINGS = 3
+"""Codings over one another: more is no compression but an attack (CVE-2022-32206 of curl)."""
+
 
 @dataclass(frozen=True)
 class Version:
@@ -31,6 +37,8 @@ class Version:
     :param last_modified: the header's value, as sent.
     :param ignore_etag: compare size and date only, because the ETag differs between back ends.
     :param weak_date: the date does not promise the same bytes (RFC 9110, section 8.8.2.2).
+    :param codings: the content codings of the bytes, in the order in which they were applied; size
+        and validators are those of the coded form.
     """
 
     size: int | None = None
@@ -38,6 +46,7 @@ class Version:
     last_modified: str | None = None
     ignore_etag: bool = False
     weak_date: bool = False
+    codings: tuple[str, ...] = ()
 
     @property
     def strong_date(self) -> str | None:
@@ -66,6 +75,8 @@ class Version:
     def check(self, other: Version) -> None:
         """:raises ChangedError: when ``other`` is not the same version."""
         same_facts = True
+        if self.codings != other.codings:
+            raise ChangedError("it comes in another compression")
         if None not in (self.size, other.size) and self.size != other.size:
             raise ChangedError(f"its size went from {self.size} to {other.size} bytes")
         if self.last_modified and other.last_modified and self.last_modified != other.last_modified:
@@ -81,6 +92,8 @@ class Version:
 
     def proves(self, other: Version) -> bool:
         """Whether ``other`` shows by itself that it is this version: ETag, or date and size."""
+        if self.codings != other.codings:
+            return False
         if self.strong_etag and other.strong_etag:
             return self.strong_etag == other.strong_etag
         return (
@@ -92,6 +105,8 @@ class Version:
 
     def shares_validator(self, other: Version) -> bool:
         """Whether parts of both may be combined (RFC 9110, section 15.3.7.3)."""
+        if self.codings != other.codings:
+            return False
         if self.strong_etag is not None and self.strong_etag == other.strong_etag:
             return True
         return self.strong_date is not None and self.strong_date == other.last_modified
@@ -131,13 +146,37 @@ def content_length(answer: Answer) -> int | None:
     return int(digits)
 
 
+def codings_of(answer: Answer) -> tuple[str, ...]:
+    """The content codings of an answer's bytes, in the order in which they were applied.
+
+    :raises ProtocolError: for one that cannot be undone, or too many of them.
+    """
+    stated = [each.strip() for each in answer.headers.get("content-encoding", "").split(",")]
+    stated = [each for each in map(str.lower, stated) if each not in _NO_CODING]
+    if len(stated) > MAX_CODINGS:
+        raise ProtocolError(
+            f"the server compresses the file {len(stated)} times over: it is let be"
+        )
+    for each in stated:
+        if each not in _CODINGS:
+            raise ProtocolError(
+                f"the server compresses the file by {each[:20]!r}, which is not known here, "
+                "although it was asked not to"
+            )
+    return tuple(_CODINGS[each] for each in stated)
+
+
 def version_of(answer: Answer, size: int | None) -> Version:
-    """The version that an answer's headers state."""
+    """The version that an answer's headers state.
+
+    :raises ProtocolError: it is compressed in a way that cannot be undone.
+    """
     return Version(
         size=size,
         etag=answer.headers.get("etag") or None,
         last_modified=answer.headers.get("last-modified") or None,
         weak_date=_changed_just_now(answer),
+        codings=codings_of(answer),
     )
 
 
@@ -170,13 +209,6 @@ def judge(answer: Answer, start: int, known: Version | None) -> Body:
     :raises RangesRefusedError: a range came that cannot be placed.
     :raises ProtocolError: the answer contradicts itself or the request.
     """
-    encoding = answer.headers.get("content-encoding", "").lower()
-    if not _NO_CODING.issuperset(coding.strip() for coding in encoding.split(",")):
-        if answer.status == 206:
-            raise RangesRefusedError("the server gives ranges of a compressed form only")
-        raise ProtocolError(
-            f"the server compresses the file ({encoding[:20]}) although it was asked not to"
-        )
     if answer.status == 200:
         body = Body(0, content_length(answer), version_of(answer, content_length(answer)), True)
     else:

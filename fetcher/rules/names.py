@@ -16,6 +16,8 @@ PART_SUFFIX = ".part"
 JOURNAL_SUFFIX = ".part.json"
 ASIDE_SUFFIX = ".part.jso~"
 """Where a journal is written before it takes the place of the one before."""
+DECODED_SUFFIX = ".part.data"
+"""Where a compressed part is decoded to before that gets the final name."""
 STATE_FOLDER = ".fetcher"
 MAX_BYTES = 255
 """Longest file name of the common file systems."""
@@ -74,7 +76,7 @@ def safe_name(text: str) -> str:
 def _is_own(segments: list[str]) -> bool:
     last = segments[-1]
     if segments[0].lower() == STATE_FOLDER or last.endswith(
-        (PART_SUFFIX, JOURNAL_SUFFIX, ASIDE_SUFFIX)
+        (PART_SUFFIX, JOURNAL_SUFFIX, ASIDE_SUFFIX, DECODED_SUFFIX)
     ):
         return True
     return len(segments) == 1 and (last in _OWN_FILES or _REPORT.fullmatch(last) is not None)

@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from scrapy import Request
 from scrapy.utils.asyncio import run_in_thread
 
+from fetcher.disk.decoding import Decoding
 from fetcher.disk.journal import Journal
 from fetcher.disk.ledger import Ledger
 from fetcher.disk.part import Part
@@ -28,6 +29,8 @@ class Download:
     :param safekeeping: has hashed the file as far as it went.
     :param stated: what the checksums are compared with: who states it, to ``algorithm:hex``.
     :param record: algorithm to compute for the report, empty for none.
+    :param listed_size: bytes, if the list says.
+    :param max_size: bytes, what ``DOWNLOAD_MAXSIZE`` allows; 0 for no limit.
     :param ledger: remembers the file once it is committed.
     :param replaces: the file under the final name that may be replaced.
     """
@@ -38,21 +41,33 @@ class Download:
     safekeeping: Safekeeping
     stated: dict[str, str]
     record: str
+    listed_size: int | None
+    max_size: int
     ledger: Ledger
     replaces: os.stat_result | None
     checksum: str | None = field(default=None, init=False)
+    _decoding: Decoding | None = field(default=None, init=False)
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the final file, as far as known."""
+        return self.version.size if self._decoding is None else self._decoding.size
 
     async def verify(self) -> list[str]:
         """Compare size and checksums; what was compared, for the report.
 
-        :raises SizeMismatchError: nobody said how long the file is.
+        :raises SizeMismatchError: nobody said how long the file is, or the list says otherwise.
+        :raises DecodeError: it came compressed, and cannot be decoded.
         :raises ChecksumMismatchError: naming both digests.
         """
         size = self.version.size
         if size is None:
             raise SizeMismatchError(f"the size of {self.part.name} is not known: run again")
         try:
-            computed = await self.safekeeping.checksums(size)
+            if self.version.codings:
+                computed = await self._decode(size)
+            else:
+                computed = await self.safekeeping.checksums(size)
         except Stopped:
             whole = Journal(self.part.name, self.version, ((0, size),) if size else ())
             await run_in_thread(self.part.checkpoint, whole)
@@ -81,6 +96,8 @@ class Download:
     def stop(self, reason: Stopped) -> None:
         """Break off a verification; :meth:`verify` raises ``reason``."""
         self.safekeeping.stop(reason)
+        if self._decoding is not None:
+            self._decoding.stop(reason)
 
     def discard(self) -> None:
         """Remove the part: its bytes are wrong."""
@@ -91,9 +108,25 @@ class Download:
         """Release the part; what is on disk stays."""
         self.part.close()
 
+    async def _decode(self, size: int) -> dict[str, str]:
+        algorithms = {value.partition(":")[0] for value in self.stated.values()}
+        algorithms |= {self.record} - {""}
+        self._decoding = Decoding(self.part, size, self.version.codings, algorithms, self.max_size)
+        computed = await run_in_thread(self._decoding.run)
+        if self.listed_size not in (None, self._decoding.size):
+            raise SizeMismatchError(
+                f"the list says that {self.part.name} has {self.listed_size} bytes, but the "
+                f"server's has {self._decoding.size}: correct the list"
+            )
+        return computed
+
     def _commit(self) -> None:
         self.part.cut(self.version.size or 0)
-        final = self.part.commit(_seconds(self.version.last_modified), self.replaces)
+        # Remembered before it gets its name: what cannot be remembered is not committed, and what
+        # is not there yet is fetched, whatever is remembered of it.
+        self.part.commit(_seconds(self.version.last_modified), self.replaces, self._remember)
+
+    def _remember(self, final: os.stat_result) -> None:
         self.ledger.record(
             Completed(
                 name=self.part.name,

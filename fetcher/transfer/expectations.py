@@ -22,11 +22,12 @@ class Expectations:
         listed = meta["checksum"] if config.checksum != "off" else None
         self.stated: dict[str, str] = {"list": listed} if listed else {}
         """Who states a checksum, to ``algorithm:hex``."""
+        self._coded = False
 
     @property
     def listed_size(self) -> int | None:
-        """Bytes, if the list says."""
-        return self._meta["size"]
+        """Bytes, if the list says; it does not speak of a compressed form."""
+        return None if self._coded else self._meta["size"]
 
     @property
     def algorithms(self) -> set[str]:
@@ -42,6 +43,7 @@ class Expectations:
         :raises TooLargeError: it is larger than ``DOWNLOAD_MAXSIZE``.
         :raises NoChecksumError: a checksum is required, and nobody states one.
         """
+        self._coded = bool(version.codings)
         if version.size is not None:
             self.check_size(name, version.size)
         if self._config.checksum != "off" and self._meta["checksum"] is None:

@@ -18,7 +18,8 @@ from fetcher.config import Config
 from fetcher.contract import META_FETCH, Answer, FileMeta, FileProgress, Send
 from fetcher.disk.digest import FileHash
 from fetcher.disk.ledger import Ledger
-from fetcher.disk.part import Part, free_bytes
+from fetcher.disk.part import Part
+from fetcher.disk.room import free_bytes
 from fetcher.errors import (
     DiskFullError,
     FetchError,
@@ -154,7 +155,7 @@ class FileJob:
         if start.journal is not None:
             transfer.resource.verifiable = bool(self._expectations.stated)
             transfer.resume(start.journal)
-            transfer.safekeeping.compute(self._expectations.algorithms)
+            self._compute(transfer, start.journal.version)
         self._check_stopped()
         try:
             await transfer.run()
@@ -172,8 +173,12 @@ class FileJob:
         self._take_server_name(answer)
         if self._transfer is not None:
             self._check_room(self._transfer.part, version.size)
-            self._transfer.safekeeping.compute(self._expectations.algorithms)
+            self._compute(self._transfer, version)
             self._transfer.resource.verifiable = bool(self._expectations.stated)
+
+    def _compute(self, transfer: Transfer, version: Version) -> None:
+        """Hash the file as it comes; a compressed one is hashed when it is decoded."""
+        transfer.safekeeping.compute(() if version.codings else self._expectations.algorithms)
 
     def _server_name(self, answer: Answer) -> str | None:
         """Another name that the server gives to a row without one; None where there is none."""
@@ -220,7 +225,7 @@ class FileJob:
         """Ask the server for the size; nothing of the file that stands there is touched."""
         self._probe = Probe(self._request, self._config, self._send)
         self._check_stopped()
-        size = await self._probe.size()
+        stated = await self._probe.size()
         if self._probe.answer is not None:
             name = self._server_name(self._probe.answer)
             if name is not None:
@@ -230,9 +235,12 @@ class FileJob:
         found = self._opening.standing(self._name)
         if found is None:
             raise Renamed
-        same = path.is_file() and not path.is_symlink() and size == found.st_size
-        verified = ["size"]
         checksum = self._meta["checksum"]
+        # The size of a compressed answer says nothing of the file, but the list may.
+        size = self._meta["size"] if stated is None else stated
+        verified = ["size"] if size is not None else []
+        same = path.is_file() and not path.is_symlink()
+        same = same and (size == found.st_size or (size is None and checksum is not None))
         if same and checksum is not None:
             algorithm = checksum.partition(":")[0]
             self._hashing = FileHash(path, algorithm)
@@ -284,6 +292,8 @@ class FileJob:
             safekeeping=transfer.safekeeping,
             stated=self._expectations.stated,
             record=self._config.record_checksum,
+            listed_size=self._meta["size"],
+            max_size=self._config.max_size,
             ledger=self._ledger,
             replaces=replaces,
         )

@@ -113,9 +113,10 @@ class Opening:
     def _may_resume(self, journal: Journal) -> bool:
         """Whether what is there can be told from another version, now or in the end."""
         listed = self._meta["size"]
-        if listed is not None and journal.version.size != listed:
+        version = journal.version
+        if listed is not None and not version.codings and version.size != listed:
             return False
-        return journal.version.validator is not None or self._meta["checksum"] is not None
+        return version.validator is not None or self._meta["checksum"] is not None
 
 
 def _condition(remembered: Completed) -> dict[str, str]:

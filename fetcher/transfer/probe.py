@@ -30,7 +30,7 @@ class Probe:
         self._writer = RangeWriter(Claim(0, 1), self, backoff)
 
     async def size(self) -> int | None:
-        """The file's size in bytes, None where the server does not tell.
+        """The file's size in bytes, None where the server does not tell that of the plain form.
 
         :raises FetchError: the server has no such file, or was not reached.
         """
@@ -40,7 +40,8 @@ class Probe:
             raise refused(self._request.url, response.status, self._writer.reason)
         if self.answer.status == 416:
             return unsatisfied_size(self.answer)
-        return judge(self.answer, 0, None).version.size
+        version = judge(self.answer, 0, None).version
+        return None if version.codings else version.size
 
     def stop(self, reason: Stopped) -> None:
         """End it now; :meth:`size` raises ``reason``."""
