@@ -113,8 +113,11 @@ class RangeSink(Protocol):
     def stopped(self) -> BaseException | None:
         """Why the transfer was ended from this side, if it was."""
 
-    def next_try(self) -> float | None:
-        """One more try has failed: seconds until the next, or None when there is none."""
+    def next_try(self, *, silent: bool = False) -> float | None:
+        """One more try has failed: seconds until the next, or None when there is none.
+
+        :param silent: because nothing came, rather than because the server refused.
+        """
 
     async def pause(self, seconds: float) -> None:
         """Wait before the next try.

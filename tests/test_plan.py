@@ -41,6 +41,9 @@ class Counter:
 
     def count_received(self, count: int) -> None: ...
 
+    def turned_away(self, writer: RangeWriter) -> bool:
+        return False
+
 
 def resource_of(size: int | None, etag: str | None = '"a"') -> Resource:
     resource = Resource()

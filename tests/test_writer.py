@@ -47,6 +47,9 @@ class Owner:
     def count_received(self, count: int) -> None:
         self.received += count
 
+    def turned_away(self, writer: RangeWriter) -> bool:
+        return False
+
 
 def writer_of(
     owner: Owner, start: int = 10, end: int = 20, backoff: Backoff | None = None

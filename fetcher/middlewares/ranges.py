@@ -27,6 +27,7 @@ from fetcher.contract import (
 from fetcher.disk.ledger import Ledger
 from fetcher.errors import Stopped
 from fetcher.items import FileItem
+from fetcher.transfer.hosts import Hosts
 from fetcher.transfer.job import FileJob
 
 
@@ -52,6 +53,7 @@ class RangeMiddleware:
         self._turns = asyncio.Semaphore(self._config.max_parallel)
         self._jobs: set[FileJob] = set()
         self._ledgers: dict[str, Ledger] = {}
+        self._hosts = Hosts()
         self._stopped: Stopped | None = None
 
     @classmethod
@@ -84,6 +86,7 @@ class RangeMiddleware:
                 self._config,
                 self._crawler.engine.download_async,
                 self._ledger(request.meta[META_FETCH]["out"]),
+                self._hosts,
                 progress,
             )
             self._jobs.add(job)

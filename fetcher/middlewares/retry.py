@@ -7,6 +7,7 @@ from typing import Any
 from scrapy import Request
 from scrapy.crawler import Crawler
 from scrapy.downloadermiddlewares.retry import RetryMiddleware
+from scrapy.exceptions import DownloadTimeoutError
 from scrapy.http import Response
 from scrapy.settings import BaseSettings
 
@@ -54,12 +55,13 @@ class ResumeRetryMiddleware(RetryMiddleware):
             return super().process_exception(request, exception)
         if not getattr(exception, "retryable", False):
             return None
-        return await self._again(request, sink, None)
+        silent = isinstance(exception, DownloadTimeoutError)
+        return await self._again(request, sink, None, silent=silent)
 
     async def _again(
-        self, request: Request, sink: RangeSink, asked: float | None
+        self, request: Request, sink: RangeSink, asked: float | None, *, silent: bool = False
     ) -> Request | None:
-        delay = sink.next_try()
+        delay = sink.next_try(silent=silent)
         if delay is None:
             return None
         if asked is not None:

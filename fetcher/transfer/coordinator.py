@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from scrapy import Request
+from scrapy.http import Response
 
 from fetcher.config import Config
 from fetcher.contract import Answer, FileProgress, Send
@@ -34,6 +35,7 @@ from fetcher.rules.ranges import Claim
 from fetcher.rules.resource import Resource
 from fetcher.rules.urls import redact
 from fetcher.transfer.expectations import Expectations
+from fetcher.transfer.hosts import Host
 from fetcher.transfer.plan import Plan
 from fetcher.transfer.requester import Requester, refused
 from fetcher.transfer.safekeeping import Safekeeping
@@ -66,6 +68,7 @@ class Transfer:
     :param on_first: called with the first answer of each attempt and its version, before any byte
         is written; may raise to refuse the file.
     :param condition: headers that make the first request conditional.
+    :param host: the server, and how many connections it bears.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Transfer:
         part: Part,
         config: Config,
         send: Send,
+        host: Host,
         progress: FileProgress,
         expectations: Expectations,
         on_first: Callable[[Answer, Version], None],
@@ -84,6 +88,7 @@ class Transfer:
         self.resource = Resource(condition)
         self._url = request.url
         self._requester = Requester(request, send)
+        self._host = host
         self._config = config
         self._progress = progress
         self._on_first = on_first
@@ -224,6 +229,8 @@ class Transfer:
     def _grow(self) -> None:
         """Put as many connections to work as make sense now."""
         while len(self._workers) < self._plan.connections:
+            if self._workers and self._host.full:
+                return
             claim = self._plan.claim(alone=not self._workers)
             if claim is None:
                 return
@@ -247,33 +254,64 @@ class Transfer:
             try:
                 if self._stopped is not None:
                     raise self._stopped
-                await self._fill(writer)
+                if self._host.full:
+                    await self._host.wait(writer)
+                self._host.enter(writer)
+                if not await self._fill(writer):
+                    return
             finally:
+                self._host.leave(writer)
                 self._writers.discard(writer)
                 self._plan.ranges.release(claim)
+            if self._host.wanted and len(self._workers) > 1:
+                # Other files have no connection at all.
+                return
             claim = self._plan.next_claim()
 
-    async def _fill(self, writer: RangeWriter) -> None:
+    async def _fill(self, writer: RangeWriter) -> bool:
+        """Fill the writer's claim; false when that is better left to the other connections."""
         claim = writer.claim
         while claim.remaining:
             before = claim.position
-            try:
-                response = await self._requester.ask(writer)
-            finally:
-                self._disconnected(writer)
+            response = await self._ask(writer)
+            if response is None:
+                if len(self._workers) > 1:
+                    return False
+                self.counts.retries += 1
+                wait = min(writer.retry_after or 0.0, self._config.max_retry_after)
+                await writer.pause(wait)
+                await self._host.wait(writer)
+                continue
             if response.status in (200, 206):
                 if writer.whole and self._plan.ranges.size is None:
                     self._end_of_whole(claim.position)
                 if claim.position > before or not claim.remaining:
                     continue
             elif response.status == 416 and not claim.remaining:
-                return
-            elif not self._requester.expire(response):
-                raise refused(self._url, response.status, writer.reason)
+                return True
             delay = writer.next_try()
             if delay is None:
                 raise refused(self._url, response.status, writer.reason)
             await writer.pause(delay)
+        return True
+
+    async def _ask(self, writer: RangeWriter) -> Response | None:
+        """The answer to the writer's range; None when its server has enough connections."""
+        try:
+            response = await self._requester.ask(writer)
+        except ServerError:
+            if writer.away:
+                return None
+            raise
+        finally:
+            self._disconnected(writer)
+        if response.status in (200, 206) or self._requester.expire(response):
+            return response
+        if response.status == 416 and not writer.claim.remaining:
+            return response
+        if writer.away or writer.turned_away():
+            return None
+        raise refused(self._url, response.status, writer.reason)
 
     # --- what writers call (writer.Owner) -------------------------------------------------------
 
@@ -314,6 +352,7 @@ class Transfer:
         self._requester.note(answer.url)
         writer.whole = body.whole
         self._plan.streaming.add(writer)
+        self._host.serve(writer)
         if not body.whole and not self._plan.proven:
             self._plan.proven = True
             self._grow()
@@ -336,7 +375,17 @@ class Transfer:
         """See ``Owner.count_received``."""
         self.counts.received += count
 
+    def turned_away(self, writer: RangeWriter) -> bool:
+        """See ``Owner.turned_away``."""
+        alone = len(self._workers) == 1
+        if not self._host.turns_away(writer, alone=alone):
+            return False
+        # A connection beside others is not needed, but who is asked to wait before it asks again
+        # for a range does that.
+        return alone or writer.retry_after is None
+
     def _disconnected(self, writer: RangeWriter) -> None:
+        self._host.rest(writer)
         self._plan.streaming.discard(writer)
         self._connected.discard(writer)
         self._progress.connections = len(self._connected)

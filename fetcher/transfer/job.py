@@ -34,6 +34,7 @@ from fetcher.rules.urls import redact
 from fetcher.transfer.coordinator import Counts, Transfer
 from fetcher.transfer.download import Download
 from fetcher.transfer.expectations import Expectations
+from fetcher.transfer.hosts import Hosts
 from fetcher.transfer.opening import Opening, Start
 from fetcher.transfer.probe import Probe
 
@@ -53,11 +54,18 @@ class FileJob:
     :param config: the settings.
     :param send: asks a server, see :class:`fetcher.transfer.coordinator.Transfer`.
     :param ledger: what earlier runs completed in the output folder.
+    :param hosts: what is known of the servers.
     :param progress: kept up to date for displays.
     """
 
     def __init__(
-        self, request: Request, config: Config, send: Send, ledger: Ledger, progress: FileProgress
+        self,
+        request: Request,
+        config: Config,
+        send: Send,
+        ledger: Ledger,
+        hosts: Hosts,
+        progress: FileProgress,
     ) -> None:
         meta: FileMeta = request.meta[META_FETCH]
         self._request = request
@@ -65,6 +73,7 @@ class FileJob:
         self._config = config
         self._send = send
         self._ledger = ledger
+        self._host = hosts.of(request.url)
         self._progress = progress
         self._out = Path(meta["out"])
         self._opening = Opening(meta, config, ledger)
@@ -145,6 +154,7 @@ class FileJob:
             part,
             self._config,
             self._send,
+            self._host,
             self._progress,
             self._expectations,
             self._on_first,

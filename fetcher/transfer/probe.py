@@ -66,3 +66,7 @@ class Probe:
 
     def count_received(self, count: int) -> None:
         """See ``Owner.count_received``."""
+
+    def turned_away(self, writer: RangeWriter) -> bool:
+        """See ``Owner.turned_away``."""
+        return False

@@ -6,10 +6,11 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from enum import Enum
 from typing import Protocol
 
 from fetcher.contract import Answer
-from fetcher.rules.backoff import Backoff
+from fetcher.rules.backoff import Backoff, retry_after
 from fetcher.rules.ranges import UNKNOWN, Claim
 
 
@@ -31,6 +32,9 @@ class Owner(Protocol):
     def count_received(self, count: int) -> None:
         """Bytes have come over the network."""
 
+    def turned_away(self, writer: RangeWriter) -> bool:
+        """Whether a failed try is about the number of connections, so that it does not count."""
+
 
 class RangeWriter:
     """Fills one claim; survives the retries and redirects of its request.
@@ -48,6 +52,16 @@ class RangeWriter:
         """Bytes of the coming body that are there already; set by the owner."""
         self.reason = ""
         """The server's own words with its last answer."""
+        self.status: int | None = None
+        """That of the last answer; None as long as there is none."""
+        self.retry_after: float | None = None
+        """Seconds that the last answer asks to wait."""
+        self.served = False
+        """Whether the last answer has been accepted."""
+        self.away = False
+        """Whether the last try is one that does not count: the server has enough connections."""
+        self.turn: Enum | None = None
+        """How it came to its turn; kept by :mod:`fetcher.transfer.hosts`."""
         self.rate: float | None = None
         """Bytes a second lately; None until :meth:`measure` has been called twice."""
         self._owner = owner
@@ -66,6 +80,7 @@ class RangeWriter:
 
     def request_headers(self) -> Mapping[str, str]:
         """Where to go on, read at the moment of sending."""
+        self.status, self.retry_after, self.served, self.away = None, None, False, False
         return self._owner.headers_for(self)
 
     def range_header(self) -> str:
@@ -97,8 +112,13 @@ class RangeWriter:
             raise self._reason
         self.skip = 0
         self.reason = answer.reason
+        self.status = answer.status
+        self.retry_after = retry_after(answer.headers.get("retry-after"))
         self._began = time.monotonic()
-        return self._owner.accept(self, answer)
+        wanted = self._owner.accept(self, answer)
+        if wanted:
+            self.served, self.turn = True, None
+        return wanted
 
     def write(self, data: bytes | memoryview) -> bool:
         """See ``RangeSink.write``."""
@@ -119,8 +139,10 @@ class RangeWriter:
             self.rate = lately if self.rate is None else (self.rate + lately) / 2
         self._seen = self.claim.position
 
-    def next_try(self) -> float | None:
+    def next_try(self, *, silent: bool = False) -> float | None:
         """See ``RangeSink.next_try``."""
+        if not silent and self.turned_away():
+            return None
         gained = self.claim.position - self._best
         progress = self._backoff.is_progress(gained, time.monotonic() - self._began)
         self._best = max(self._best, self.claim.position)
@@ -129,6 +151,11 @@ class RangeWriter:
             return None
         self._owner.count_retry(self)
         return self._backoff.delay()
+
+    def turned_away(self) -> bool:
+        """Ask the owner whether the failed try counts."""
+        self.away = self._owner.turned_away(self)
+        return self.away
 
     async def pause(self, seconds: float) -> None:
         """See ``RangeSink.pause``."""

@@ -1,0 +1,173 @@
+"""How many connections each server bears, learned from what it refuses while it serves others.
+
+A server that has enough says so by 429 or 503, by 403, or by closing the connection before it has
+answered; the same words may be about one file only. They are taken to be about the number while
+other connections to the server are being served: then that number is the server's limit, and who
+was refused waits for a turn instead of using up its tries. Refused again although a connection has
+ended meanwhile, it is about the file: that counts as any other failed try.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from enum import Enum, auto
+from typing import NamedTuple
+
+from fetcher.rules.urls import origin
+from fetcher.transfer.writer import RangeWriter
+
+BUSY = (429, 503, 509)
+"""Statuses of a server that has too much to do."""
+
+RAISE_SECONDS = 5.0
+MOST_SECONDS = 300.0
+"""One connection more than the limit is tried after the first time; the wait doubles up to the
+second, as long as that is refused."""
+
+LOOK_SECONDS = 0.5
+"""How often one who waits looks whether it is the first by now."""
+
+_ADAPTIVE = ("http", "https")
+"""The sessions of other protocols wait for their turn in a pool of their own."""
+
+
+class Turn(Enum):
+    """How a waiting connection has come to its turn."""
+
+    FREE = auto()
+    """Another connection has ended."""
+    TRIAL = auto()
+    """Enough time has gone by to try one more."""
+
+
+class _Waiting(NamedTuple):
+    """A connection that has not come to its turn."""
+
+    writer: RangeWriter
+    turn: asyncio.Future[None]
+
+
+class Host:
+    """One server's connections, over all files.
+
+    :param adaptive: whether its number is to be learned at all.
+    """
+
+    def __init__(self, *, adaptive: bool = True) -> None:
+        self.limit: int | None = None
+        """Connections that the server bears; None while it has refused none."""
+        self._adaptive = adaptive
+        self._forbids = False
+        self._inside: set[RangeWriter] = set()
+        self._serving: set[RangeWriter] = set()
+        self._queue: deque[_Waiting] = deque()
+        self._raise_seconds = RAISE_SECONDS
+        self._raise_at = 0.0
+
+    @property
+    def full(self) -> bool:
+        """Whether one connection more would be too many."""
+        return self.limit is not None and len(self._inside) >= self.limit
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for a turn."""
+        return bool(self._queue)
+
+    def enter(self, writer: RangeWriter) -> None:
+        """The writer begins to ask."""
+        self._inside.add(writer)
+
+    def serve(self, writer: RangeWriter) -> None:
+        """The writer's answer has been accepted."""
+        self._serving.add(writer)
+        if self.limit is not None and len(self._serving) > self.limit:
+            # The trial went well.
+            self.limit = len(self._serving)
+            self._raise_seconds = RAISE_SECONDS
+
+    def rest(self, writer: RangeWriter) -> None:
+        """The writer's answer is over; it may ask for another."""
+        self._serving.discard(writer)
+
+    def leave(self, writer: RangeWriter) -> None:
+        """The writer asks for nothing more; the next one gets its turn."""
+        self._serving.discard(writer)
+        self._inside.discard(writer)
+        self._admit()
+
+    def turns_away(self, writer: RangeWriter, *, alone: bool) -> bool:
+        """Whether a failed try of the writer is about the number of connections; takes note of it.
+
+        :param alone: it is the only connection of its file.
+        """
+        others = len(self._serving - {writer})
+        if not self._adaptive or not others or writer.turn is Turn.FREE or writer.served:
+            return False
+        if writer.status == 403:
+            # About the link, unless the file that it leads to is being served.
+            self._forbids = self._forbids or not alone
+            if not self._forbids:
+                return writer.turn is None
+        elif writer.status not in (None, *BUSY):
+            return False
+        if writer.turn is Turn.TRIAL:
+            self._raise_seconds = min(self._raise_seconds * 2, MOST_SECONDS)
+        self.limit = others
+        self._raise_at = asyncio.get_running_loop().time() + self._raise_seconds
+        return True
+
+    async def wait(self, writer: RangeWriter) -> None:
+        """Let the writer wait for its turn, first come, first served.
+
+        :raises Stopped: or another reason, at once when the writer is stopped.
+        """
+        self.leave(writer)
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(writer, loop.create_future())
+        self._queue.append(waiting)
+        stopping = asyncio.ensure_future(writer.until_stopped())
+        try:
+            writer.turn = await self._turn(waiting, stopping)
+        finally:
+            stopping.cancel()
+            if waiting in self._queue:
+                self._queue.remove(waiting)
+        self.enter(writer)
+
+    async def _turn(self, waiting: _Waiting, stopping: asyncio.Future[None]) -> Turn:
+        loop = asyncio.get_running_loop()
+        while True:
+            seconds = max(self._raise_at - loop.time(), LOOK_SECONDS)
+            await asyncio.wait(
+                {waiting.turn, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if waiting.writer.stopped is not None:
+                raise waiting.writer.stopped
+            if waiting.turn.done():
+                return Turn.FREE
+            if self._queue[0] is waiting and loop.time() >= self._raise_at:
+                return Turn.TRIAL
+
+    def _admit(self) -> None:
+        """Let in as many of those who wait as there is room for."""
+        while self._queue and not self.full:
+            waiting = self._queue.popleft()
+            # At once, so that nobody else takes the place before the other has noticed.
+            self.enter(waiting.writer)
+            waiting.turn.set_result(None)
+
+
+class Hosts:
+    """The servers of a crawl."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[tuple[str, str, int], Host] = {}
+
+    def of(self, url: str) -> Host:
+        """The server of an address."""
+        key = origin(url)
+        if key not in self._hosts:
+            self._hosts[key] = Host(adaptive=key[0] in _ADAPTIVE)
+        return self._hosts[key]
