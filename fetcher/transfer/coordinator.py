@@ -31,6 +31,7 @@ from fetcher.errors import (
 )
 from fetcher.rules.answers import Version
 from fetcher.rules.backoff import Backoff
+from fetcher.rules.pages import HEAD
 from fetcher.rules.ranges import Claim
 from fetcher.rules.resource import Resource
 from fetcher.rules.urls import redact
@@ -334,6 +335,7 @@ class Transfer:
             self._greeted = True
             self._on_first(answer, body.version)
         if self._stale:
+            self._expectations.check_page()
             self._stale = False
             self.safekeeping.begin_anew()
         if body.whole and self._plan.take_whole(writer, body.version):
@@ -360,11 +362,21 @@ class Transfer:
 
     def store(self, claim: Claim, data: bytes | memoryview) -> None:
         """See ``Owner.store``."""
+        if claim.position < HEAD:
+            self._check_page(claim, data)
         self.part.write(claim.position, data)
         claim.advance(len(data))
         self._progress.done += len(data)
         self.safekeeping.wrote(len(data))
         self._expectations.check_size(self.part.name, claim.position, more=True)
+
+    def _check_page(self, claim: Claim, data: bytes | memoryview) -> None:
+        try:
+            self._expectations.check_page(data)
+        except ProtocolError:
+            # Nor are the few bytes of it that may be there already the file's.
+            self._plan.ranges.rewind(claim)
+            raise
 
     def count_retry(self, writer: RangeWriter) -> None:
         """See ``Owner.count_retry``."""
@@ -417,5 +429,7 @@ class Transfer:
         """What can be said now; nothing is worth saying that could not be gone on with."""
         version = self.resource.version
         if version is None or version.size is None or not self.resource.ranged:
+            return None
+        if not self._plan.ranges.received:
             return None
         return Journal(self.part.name, version, tuple(self._plan.ranges.snapshot()))

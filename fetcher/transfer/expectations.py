@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from fetcher.config import Config
 from fetcher.contract import Answer, FileMeta
-from fetcher.errors import NoChecksumError, SizeMismatchError, TooLargeError
+from fetcher.errors import NoChecksumError, ProtocolError, SizeMismatchError, TooLargeError
 from fetcher.rules.answers import Version
 from fetcher.rules.checksums import stated_checksums
+from fetcher.rules.pages import HEAD, looks_like_page, says_page
+from fetcher.rules.urls import redact
 
 
 class Expectations:
@@ -23,6 +25,8 @@ class Expectations:
         self.stated: dict[str, str] = {"list": listed} if listed else {}
         """Who states a checksum, to ``algorithm:hex``."""
         self._coded = False
+        self._page: str | None = None
+        self._head = b""
 
     @property
     def listed_size(self) -> int | None:
@@ -44,6 +48,9 @@ class Expectations:
         :raises NoChecksumError: a checksum is required, and nobody states one.
         """
         self._coded = bool(version.codings)
+        told = self._meta["size"] is not None or "list" in self.stated
+        self._page = answer.url if not told and says_page(answer, name) else None
+        self._head = b""
         if version.size is not None:
             self.check_size(name, version.size)
         if self._config.checksum != "off" and self._meta["checksum"] is None:
@@ -53,6 +60,25 @@ class Expectations:
                 f"neither the list nor the server states a checksum of {name}: add one to the "
                 "list, or set FETCHER_CHECKSUM=auto"
             )
+
+    def check_page(self, data: bytes | memoryview | None = None) -> None:
+        """Look at the next bytes of the body's beginning, before they are written.
+
+        :param data: None where a file is at stake that is there already: then it is enough that the
+            answer calls itself a page.
+        :raises ProtocolError: an error page came instead of the file, with status 200.
+        """
+        if self._page is None:
+            return
+        if data is not None:
+            self._head += data[:HEAD]
+            if not looks_like_page(self._head):
+                self._page = self._page if len(self._head) < HEAD else None
+                return
+        raise ProtocolError(
+            f"{redact(self._page)} answered with a web page instead of the file: look at it in a "
+            "browser, it may want a login"
+        )
 
     def check_size(self, name: str, size: int, *, more: bool = False) -> None:
         """Compare a size with the list's and with the limit.
