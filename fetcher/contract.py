@@ -113,10 +113,10 @@ class RangeSink(Protocol):
     def stopped(self) -> BaseException | None:
         """Why the transfer was ended from this side, if it was."""
 
-    def next_try(self, *, silent: bool = False) -> float | None:
+    def next_try(self, *, crowding: bool = True) -> float | None:
         """One more try has failed: seconds until the next, or None when there is none.
 
-        :param silent: because nothing came, rather than because the server refused.
+        :param crowding: whether it may be that the server has connections enough.
         """
 
     async def pause(self, seconds: float) -> None:

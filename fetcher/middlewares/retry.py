@@ -55,13 +55,14 @@ class ResumeRetryMiddleware(RetryMiddleware):
             return super().process_exception(request, exception)
         if not getattr(exception, "retryable", False):
             return None
-        silent = isinstance(exception, DownloadTimeoutError)
-        return await self._again(request, sink, None, silent=silent)
+        # Who has enough says so, or hangs up.
+        crowding = not isinstance(exception, DownloadTimeoutError)
+        return await self._again(request, sink, None, crowding=crowding)
 
     async def _again(
-        self, request: Request, sink: RangeSink, asked: float | None, *, silent: bool = False
+        self, request: Request, sink: RangeSink, asked: float | None, *, crowding: bool = True
     ) -> Request | None:
-        delay = sink.next_try(silent=silent)
+        delay = sink.next_try(crowding=crowding)
         if delay is None:
             return None
         if asked is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from urllib.parse import unquote_to_bytes
 
 from fetcher.errors import InvalidNameError
@@ -27,6 +28,9 @@ _MAX_HEADER = 4096
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """What steers a terminal or turns the direction of writing, and what is no character at all."""
+_DEVICE = re.compile(
+    r"(?:CON|PRN|AUX|NUL|(?:COM|LPT)[1-9\u00b9\u00b2\u00b3])(?:\.|\Z)", re.IGNORECASE
+)
 _DRIVE = re.compile(r"\A(?:[A-Za-z]:\s*)+")
 _REPORT = re.compile(r"report(-.*)?\.jsonl")
 _PARAMETER = re.compile(
@@ -69,6 +73,10 @@ def safe_name(text: str) -> str:
         return ""
     if name.startswith("."):
         name = "_" + name[1:]
+    # On Windows and its file systems these are devices, or other names.
+    name = name.rstrip(". ")
+    if _DEVICE.match(name):
+        name = "_" + name
     name = _shorten(name, MAX_BYTES)
     return _shorten(name, MAX_BYTES - 1) + "_" if _is_own([name]) else name
 
@@ -104,8 +112,12 @@ def disposition_name(header: str) -> str:
 
     RFC 6266: ``filename*`` (RFC 8187) goes before ``filename``, wherever it stands.
     """
+    header = header[:_MAX_HEADER]
+    # Many servers write UTF-8 as it is; a header comes here as Latin-1 (RFC 9110, section 5.5).
+    with suppress(UnicodeError):
+        header = header.encode("latin-1").decode()
     found: dict[str, str] = {}
-    for key, value in _PARAMETER.findall(header[:_MAX_HEADER]):
+    for key, value in _PARAMETER.findall(header):
         found.setdefault(key.lower(), _unquoted(value.strip()))
     return safe_name(_extended(found.get("filename*", ""))) or safe_name(found.get("filename", ""))
 

@@ -290,7 +290,7 @@ class Transfer:
                     continue
             elif response.status == 416 and not claim.remaining:
                 return True
-            delay = writer.next_try()
+            delay = writer.next_try(crowding=False)
             if delay is None:
                 raise refused(self._url, response.status, writer.reason)
             await writer.pause(delay)

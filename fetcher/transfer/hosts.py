@@ -106,9 +106,9 @@ class Host:
         if not self._adaptive or not others or writer.turn is Turn.FREE or writer.served:
             return False
         if writer.status == 403:
-            # About the link, unless the file that it leads to is being served.
+            # About the link, unless the file that it leads to is being served; one more try shows.
             self._forbids = self._forbids or not alone
-            if not self._forbids:
+            if not self._forbids or writer.turn is not None:
                 return writer.turn is None
         elif writer.status not in (None, *BUSY):
             return False

@@ -139,9 +139,9 @@ class RangeWriter:
             self.rate = lately if self.rate is None else (self.rate + lately) / 2
         self._seen = self.claim.position
 
-    def next_try(self, *, silent: bool = False) -> float | None:
+    def next_try(self, *, crowding: bool = True) -> float | None:
         """See ``RangeSink.next_try``."""
-        if not silent and self.turned_away():
+        if crowding and self.turned_away():
             return None
         gained = self.claim.position - self._best
         progress = self._backoff.is_progress(gained, time.monotonic() - self._began)
