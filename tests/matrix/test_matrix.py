@@ -22,7 +22,6 @@ from tests.matrix import (
     load,
     names,
     ranges,
-    remote,
     reruns,
     time,
 )
@@ -40,7 +39,6 @@ FAMILIES = (
     names.family,
     content.family,
     disk.family,
-    remote.family,
 )
 
 CASES = [case for family in FAMILIES for case in family]
