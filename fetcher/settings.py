@@ -146,6 +146,8 @@ EXTENSIONS: dict[str, int | None] = {
 # The same row is found again by its name, exactly; a set of a million fingerprints is not needed.
 DUPEFILTER_CLASS = "scrapy.dupefilters.BaseDupeFilter"
 
+# The report's own storage; other FEEDS stay Scrapy's.
+FEED_STORAGES = {"report": "fetcher.extensions.report.ReportStorage"}
 FEEDS: dict[str, dict[str, Any]] = {
     "%(report)s": {
         "format": "jsonlines",

@@ -17,7 +17,7 @@ from scrapy.commands.crawl import Command as CrawlCommand
 from scrapy.crawler import Crawler
 from scrapy.settings import SETTINGS_PRIORITIES, Settings
 
-from fetcher.contract import STAT_FILES
+from fetcher.contract import STAT_FILES, STAT_UNREPORTED
 from fetcher.errors import FetchError
 from fetcher.spiders.assignment import prepare
 from fetcher.spiders.fetch import FetchSpider
@@ -61,7 +61,8 @@ class Command(CrawlCommand):
             return 1
         failed = crawler.stats.get_value(STAT_FILES.format(status="failed"), 0)
         finished = crawler.stats.get_value("finish_reason") == "finished"
-        return 0 if finished and not failed else 1
+        unreported = crawler.stats.get_value(STAT_UNREPORTED, 0)
+        return 0 if finished and not failed and not unreported else 1
 
 
 def _complain(error: FetchError) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from fetcher.disk.part import Part
-from fetcher.disk.room import CHECK_BYTES, check_room
+from fetcher.disk.room import Growth
 from fetcher.errors import DecodeError, TooLargeError
 from fetcher.rules.codings import decoded
 
@@ -52,7 +52,7 @@ class Decoding:
         :raises DiskError: the plain file cannot be written.
         """
         name, fd = self._part.name, self._part.open_decoded()
-        unchecked = 0
+        growth = Growth(self._part.path)
         try:
             for block in decoded(self._codings, self._blocks()):
                 if self._limit and self.size + len(block) > self._limit:
@@ -60,10 +60,7 @@ class Decoding:
                         f"{name} came compressed and has more than DOWNLOAD_MAXSIZE allows "
                         f"({self._limit} bytes): raise that, or leave the file out"
                     )
-                unchecked += len(block)
-                if unchecked >= CHECK_BYTES:
-                    unchecked = 0
-                    check_room(self._part.path)
+                growth.grow(len(block))
                 self._write(fd, block)
         except DecodeError as error:
             raise DecodeError(

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fetcher.disk.allocation import allocate
 from fetcher.disk.journal import MAX_BYTES, BadJournalError, Journal, decode
+from fetcher.disk.room import Growth
 from fetcher.errors import DiskError, DiskFullError, ForeignFileError, LockedError
 from fetcher.rules.names import ASIDE_SUFFIX, DECODED_SUFFIX, PART_SUFFIX, part_name
 
@@ -45,6 +46,7 @@ class Part:
         self.size: int | None = None
         """Bytes that the whole file will have, once known; for the error when there is no room."""
         self._decoded_fd = -1
+        self._growth = Growth(self.path)
         with self.told("opened"):
             _check_inside(out, self.final.parent)
             self.final.parent.mkdir(parents=True, exist_ok=True)
@@ -67,6 +69,8 @@ class Part:
         :raises DiskFullError: there is no room for it.
         :raises DiskError: it cannot be written for another reason.
         """
+        if self.size is None:
+            self._growth.grow(len(data))
         try:
             written = os.pwrite(self._fd, data, offset)
             while written < len(data):

@@ -8,7 +8,7 @@ from pathlib import Path
 from fetcher.errors import DiskFullError
 
 CHECK_BYTES = 8 << 20
-"""How many bytes may be written until the room is looked at again."""
+"""At most so many bytes are written until the room is looked at again."""
 
 _MOST_KEPT = 64 << 20
 
@@ -24,10 +24,29 @@ def free_bytes(folder: Path) -> int:
     return usage.f_bavail * usage.f_frsize - kept
 
 
-def check_room(path: Path) -> None:
-    """Before a file without a known size goes on to grow; waits for the disk.
+class Growth:
+    """Watches over the room for a file that grows to an unknown size.
 
-    :raises DiskFullError: no more than the reserve is left.
+    :param path: the file.
     """
-    if free_bytes(path.parent) <= 0:
-        raise DiskFullError(f"{path} has no more room on its disk: make room and run again")
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._left = 0
+
+    def grow(self, count: int) -> None:
+        """Before ``count`` bytes are written.
+
+        :raises DiskFullError: no more than the reserve is left.
+        """
+        self._left -= count
+        if self._left >= 0:
+            return
+        free = free_bytes(self._path.parent)
+        if free <= count:
+            raise DiskFullError(
+                f"{self._path} has no more room on its disk, but for a reserve: make room and "
+                "run again"
+            )
+        # On a small disk sooner: others write to it, too.
+        self._left = min(CHECK_BYTES, free // 4)

@@ -87,4 +87,4 @@ def summary(tally: Tally, spider: Spider, reason: str) -> list[str]:
 
 def _path(report: str) -> str:
     parts = urlsplit(report)
-    return url2pathname(parts.path) if parts.scheme == "file" else report
+    return url2pathname(parts.path) if parts.scheme in ("file", "report") else report

@@ -44,7 +44,7 @@ class FetchSpider(Spider):
     def __init__(self, assignment: Assignment, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.out = assignment.out
-        self.report = (assignment.out / REPORT).as_uri()
+        self.report = (assignment.out / REPORT).as_uri().replace("file:", "report:", 1)
         self.state: dict[str, Any] = {}
         self._assignment = assignment
         self._naming = Naming()

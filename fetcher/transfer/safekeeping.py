@@ -12,7 +12,6 @@ from scrapy.utils.asyncio import run_in_thread
 from fetcher.disk.digest import Digester
 from fetcher.disk.journal import Journal
 from fetcher.disk.part import Part
-from fetcher.disk.room import check_room
 from fetcher.errors import Stopped
 
 T = TypeVar("T")
@@ -144,8 +143,6 @@ class Safekeeping:
                     await self._wake.wait()
             self._wake.clear()
             if self._unsafe:
-                if self._part.size is None:
-                    await _to_the_end(check_room, self._part.path)
                 await self.checkpoint()
 
     async def _follow(self) -> None:

@@ -1,0 +1,143 @@
+"""Where Scrapy's feed exports put the report: aside while it grows, then under its name.
+
+So the report of the run before stays until there is another, two runs in one folder do not write
+into each other's, and a disk that the files have filled still takes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import logging
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, Self, cast
+from urllib.parse import unquote, urlsplit
+
+from scrapy import Spider
+from scrapy.crawler import Crawler
+
+from fetcher.contract import STAT_UNREPORTED
+from fetcher.disk.allocation import allocate
+from fetcher.rules.names import STATE_FOLDER
+
+logger = logging.getLogger(__name__)
+
+SCHEME = "report"
+"""Of the addresses in ``FEEDS`` that lead here."""
+
+ROOM = 1 << 20
+"""Bytes that are reserved for the report: some thousands of rows."""
+
+
+class ReportFile(io.RawIOBase):
+    """The report while it grows; takes every line, and notes which did not fit.
+
+    :param path: its final name.
+
+    :ivar lost: lines that could not be written.
+    :ivar reason: why, as the system says it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.lost = 0
+        self.reason = ""
+        self._path = path
+        self._fd = -1
+        folder = path.parent / STATE_FOLDER
+        self._aside = folder / f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _remove_leftovers(folder, path.name)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._fd = os.open(self._aside, flags, 0o666)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            allocate(self._fd, 0, ROOM)
+        except OSError as error:
+            self.reason = os.strerror(error.errno or 0)
+
+    def writable(self) -> bool:
+        """See :class:`io.RawIOBase`."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Put down one line, or none of it."""
+        left = memoryview(data)
+        with suppress(OSError):
+            size = os.fstat(self._fd).st_size
+            try:
+                while left:
+                    left = left[os.write(self._fd, left) :]
+            except OSError as error:
+                self.reason = os.strerror(error.errno or 0)
+                os.ftruncate(self._fd, size)
+                os.lseek(self._fd, size, os.SEEK_SET)
+        self.lost += bool(left)
+        return len(data)
+
+    def publish(self) -> None:
+        """Give the report its name; waits for the disk."""
+        if self._fd < 0:
+            return
+        try:
+            # Gives back what was reserved and not used.
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size)
+            os.fsync(self._fd)
+            self._aside.rename(self._path)
+        except OSError as error:
+            self.reason = os.strerror(error.errno or 0)
+            self.lost += 1
+        finally:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class ReportStorage:
+    """A feed storage for ``report:///path`` (see Scrapy's documentation of feed exports).
+
+    :param uri: where the report belongs.
+    """
+
+    def __init__(self, crawler: Crawler, uri: str) -> None:
+        self._crawler = crawler
+        self._path = Path(unquote(urlsplit(uri).path))
+        # Now, not with the first row: the files may have filled the disk by then.
+        self._file = ReportFile(self._path)
+
+    @classmethod
+    def from_crawler(
+        cls, crawler: Crawler, uri: str, *, feed_options: dict[str, Any] | None = None
+    ) -> Self:
+        """See Scrapy's documentation of components."""
+        return cls(crawler, uri)
+
+    def open(self, spider: Spider) -> IO[bytes]:
+        """The file to write to."""
+        return cast("IO[bytes]", self._file)
+
+    def store(self, file: IO[bytes]) -> None:
+        """The report is whole."""
+        report = self._file
+        report.publish()
+        if report.lost or report.reason:
+            self._crawler.stats.inc_value(STAT_UNREPORTED, max(report.lost, 1))
+            logger.error(
+                "the report %s is not whole, it lacks %d lines: %s; make room and run again",
+                self._path,
+                report.lost,
+                report.reason,
+            )
+
+
+def _remove_leftovers(folder: Path, name: str) -> None:
+    """Remove what killed runs have left: nobody holds a lock on it."""
+    for path in folder.glob(f"{name}.*"):
+        with suppress(OSError):
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(fd)

@@ -1,0 +1,167 @@
+"""The report: whole under its name, and written also when the disk is full."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fetcher.extensions.report import ReportFile
+from tests.conftest import not_here
+from tests.crawl import run_crawl, start_crawl
+from tests.servers.content import Content
+from tests.servers.faults import Respond
+from tests.servers.origin import Origin
+from tests.servers.resource import Gate, Resource
+
+MIB = 1 << 20
+
+
+def test_the_report_before_stays_until_there_is_another(origin: Origin, tmp_path: Path) -> None:
+    gate = Gate(after=1000)
+    url = origin.add("/a.bin", Resource(Content(MIB), gate=gate))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.jsonl").write_text("of the run before")
+    with start_crawl(out, url=url) as crawl:
+        gate.wait_until_held()
+        assert (out / "report.jsonl").read_text() == "of the run before"
+        crawl.send_signal(signal.SIGKILL)
+        crawl.wait()
+    assert (out / "report.jsonl").read_text() == "of the run before"
+    assert list((out / ".fetcher").glob("report.jsonl.*"))
+    gate.open()
+
+    result = run_crawl(out, url=url)
+
+    assert {row["status"] for row in result.report} == {"ok"}
+    assert not list((out / ".fetcher").glob("report.jsonl.*")), "what a killed run left"
+
+
+def test_two_runs_in_one_folder_have_a_whole_report_each(origin: Origin, tmp_path: Path) -> None:
+    gate = Gate(after=1000)
+    slow = origin.add("/slow.bin", Resource(Content(MIB), gate=gate))
+    out = tmp_path / "out"
+    with start_crawl(out, url=slow) as crawl:
+        gate.wait_until_held()
+        result = run_crawl(out, url=origin.add("/b.bin", Content(10)))
+        assert [row["name"] for row in result.report] == ["b.bin"]
+        gate.open()
+        assert [row["name"] for row in crawl.wait().report] == ["slow.bin"]
+
+
+def test_a_line_that_does_not_fit_leaves_no_half(tmp_path: Path) -> None:
+    """In a process of its own, whose files may have 1.5 KiB."""
+    path = tmp_path / "report.jsonl"
+    program = f"""
+import resource, sys
+from pathlib import Path
+from fetcher.extensions.report import ReportFile
+report = ReportFile(Path({str(path)!r}))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
+for _ in range(3):
+    report.write(b"x" * 999 + b"\\n")
+report.write(b"short\\n")
+report.publish()
+print(report.lost, report.reason)
+"""
+
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert run.stdout.strip() == "2 File too large"
+    assert path.read_bytes() == b"x" * 999 + b"\nshort\n"
+
+
+def test_mode_is_what_the_umask_gives_and_no_link_is_followed(tmp_path: Path) -> None:
+    target = tmp_path / "precious"
+    target.write_text("precious")
+    (tmp_path / "report.jsonl").symlink_to(target)
+    umask = os.umask(0o027)
+    try:
+        report = ReportFile(tmp_path / "report.jsonl")
+        report.write(b"{}\n")
+        report.publish()
+    finally:
+        os.umask(umask)
+
+    assert target.read_text() == "precious"
+    assert (tmp_path / "report.jsonl").lstat().st_mode & 0o777 == 0o640
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 20 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        not_here("only root can mount a small disk")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20M", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        not_here("no small disk can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_full_disk(origin: Origin, small_disk: Path) -> None:
+    """One row is too large, one grows without end: both fail, the report tells of all, and when
+    there is room again the same command ends well."""
+    out = small_disk / "out"
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(8 * MIB))
+    large = Content(10 * MIB, seed=1)
+    url = [
+        origin.add("/large.bin", Resource(large)),
+        origin.add("/small.bin", Content(1000, seed=2)),
+    ]
+
+    def endless(exchange: object) -> None:
+        exchange.send_head(200, {"Connection": "close"})  # type: ignore[attr-defined]
+        while True:
+            exchange.send(bytes(64 << 10))  # type: ignore[attr-defined]
+
+    endless_url = origin.add("/endless.bin", Respond(endless))
+
+    first = run_crawl(out, url=" ".join([*url, endless_url]))
+    told = first.by_name
+    (out / "endless.bin.part").unlink()
+    ballast.unlink()
+    second = run_crawl(out, url=" ".join(url))
+
+    assert first.returncode == 1
+    assert "Traceback" not in first.stderr
+    assert {name: row["status"] for name, row in told.items()} == {
+        "large.bin": "failed",
+        "small.bin": "ok",
+        "endless.bin": "failed",
+    }
+    for name in ("large.bin", "endless.bin"):
+        error = told[name]["error"]
+        assert error["type"] == "DiskFullError"
+        assert str(out / name) in error["message"]
+        assert "make room" in error["message"]
+    assert second.returncode == 0
+    assert large.first_difference(out / "large.bin") is None
+
+
+def test_a_disk_without_any_room(origin: Origin, small_disk: Path) -> None:
+    """Full to the last byte before the start: one sentence, no traceback."""
+    out = small_disk / "out"
+    (out / ".fetcher").mkdir(parents=True)
+    with (small_disk / "ballast").open("wb") as file, pytest.raises(OSError, match="No space"):
+        while True:
+            os.write(file.fileno(), bytes(4096))
+
+    result = run_crawl(out, url=origin.add("/a.bin", Content(MIB)))
+
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr
+    assert "No space left" in result.stderr or "full" in result.stderr
+    assert not (out / "a.bin").exists()
