@@ -627,3 +627,20 @@ def test_proxy_and_tunnel(origin: Origin, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert checksum(tmp_path / "out/a.bin") == content.sha256
     assert origin.requests[0].target == "http://elsewhere.example/a.bin"
+
+
+def test_job_folder_that_others_may_write_to_is_refused(origin: Origin, tmp_path: Path) -> None:
+    """Scrapy reads pickles from it: who writes there runs programs here."""
+    url = origin.add("/a.bin", b"a")
+    jobs = tmp_path / "jobs"
+    settings = {"JOBDIR": str(jobs)}
+
+    made = run_crawl(tmp_path / "one", url=url, settings=settings)
+    mode = jobs.stat().st_mode & 0o777
+    (jobs / "spider.state").chmod(0o666)
+    refused = run_crawl(tmp_path / "two", url=url, settings=settings)
+
+    assert (made.returncode, mode) == (0, 0o700)
+    assert refused.returncode == 2
+    assert "spider.state" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1

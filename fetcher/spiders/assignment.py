@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,7 @@ def prepare(arguments: Mapping[str, str], settings: Settings) -> Assignment:
         raise InvalidListError(
             f"unknown argument {unknown[0]!r}: the arguments are {', '.join(ARGUMENTS)}"
         )
+    _check_job_folder(settings.get("JOBDIR"))
     rows = tuple(make_row(0, {"url": url}) for url in arguments.get("url", "").split())
     location = arguments.get("urls")
     if location:
@@ -70,6 +72,32 @@ def prepare(arguments: Mapping[str, str], settings: Settings) -> Assignment:
             source.close()
         raise
     return Assignment(rows, source, out)
+
+
+def _check_job_folder(folder: str | None) -> None:
+    """Scrapy reads pickles from there, which are programs: they must be from nobody else.
+
+    :raises DiskError: somebody else may have written them.
+    """
+    if not folder:
+        return
+    path = Path(folder).absolute()
+    try:
+        # It also holds the logins of the rows that wait.
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in (path, *path.rglob("*")):
+            found = each.lstat()
+            if found.st_uid not in (os.geteuid(), 0) or (
+                found.st_mode & 0o022 and not stat.S_ISLNK(found.st_mode)
+            ):
+                raise DiskError(
+                    f"the job folder {path} is not safe, others may write to {each}: take that "
+                    "right from them (chmod go-w), or choose another JOBDIR"
+                )
+    except OSError as error:
+        raise DiskError(
+            f"the job folder {path} cannot be used: {error.strerror}; choose another JOBDIR"
+        ) from error
 
 
 def _make_folder(out: Path) -> None:

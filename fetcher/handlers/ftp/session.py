@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ftplib
+import ftplib  # nosec B402 - see the client
 import re
 import socket
 import ssl
