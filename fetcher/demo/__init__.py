@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import site
-import subprocess  # nosec B404 - the demonstration runs this program itself
+import subprocess  # nosec B404
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -203,7 +203,8 @@ def _crawl(
     }
     environment |= {"HOME": str(home), "PYTHONUSERBASE": site.getuserbase()}
     with log.open("ab") as stream:
-        process = subprocess.Popen(  # noqa: S603 # nosec B603 - our own command
+        # The demonstration runs this program itself.
+        process = subprocess.Popen(  # noqa: S603 # nosec B603
             command,
             cwd=project,
             env=environment,

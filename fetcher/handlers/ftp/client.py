@@ -7,7 +7,8 @@ control connection, which servers demand as a proof that both are the same clien
 
 from __future__ import annotations
 
-import ftplib  # nosec B402 - an FTP client is what this is; TLS is there for who wants it
+# FTP is what this speaks; TLS is there for who wants it.
+import ftplib  # nosec B402
 import re
 import socket
 import ssl

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ftplib  # nosec B402 - see the client
+import ftplib  # nosec B402
 import re
 import socket
 import ssl
