@@ -84,16 +84,28 @@ class Ledger:
             return None
         return str(row[0]) if row else None
 
-    def claim_server_name(self, key: str, name: str) -> str:
+    def owner(self, name: str) -> str | None:
+        """The key of the row to which a server gave this name."""
+        try:
+            with self._lock:
+                row = self._db.execute("SELECT key FROM named WHERE name = ?", (name,)).fetchone()
+        except sqlite3.DatabaseError:
+            return None
+        return str(row[0]) if row else None
+
+    def claim_server_name(
+        self, key: str, name: str, occupied: Callable[[str], bool] = lambda _: False
+    ) -> str:
         """Give the row with this key the name a server states, numbered if another row has it.
 
         The answer is the same in every run.
 
+        :param occupied: whether a row is at a name that nothing is remembered of.
         :raises DiskError: when it cannot be remembered.
         """
-        return self._change(lambda: self._claim(key, name))
+        return self._change(lambda: self._claim(key, name, occupied))
 
-    def _claim(self, key: str, name: str) -> str:
+    def _claim(self, key: str, name: str, occupied: Callable[[str], bool]) -> str:
         self._db.execute("BEGIN IMMEDIATE")
         number = 0
         while True:
@@ -105,7 +117,7 @@ class Ledger:
             ).fetchone()
             if row[0] == key:
                 return candidate
-            if row == (None, 0):
+            if row == (None, 0) and not occupied(candidate):
                 self._db.execute("INSERT OR REPLACE INTO named VALUES (?, ?)", (key, candidate))
                 return candidate
             number += 1

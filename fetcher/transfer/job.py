@@ -77,10 +77,14 @@ class FileJob:
         self._progress = progress
         self._out = Path(meta["out"])
         self._opening = Opening(meta, config, ledger)
-        self._key = hashlib.sha256(request.url.encode()).hexdigest()
+        owner = f"name:{meta['name']}" if meta["named"] else request.url
+        self._key = hashlib.sha256(owner.encode()).hexdigest()
         self._name = meta["name"]
         if not meta["named"]:
             self._name = ledger.server_name(self._key) or self._name
+        if ledger.owner(self._name) not in (None, self._key):
+            # Another row's server has taken the name; what stands there is not this row's.
+            self._name = ledger.claim_server_name(self._key, self._name)
         self._remembered: Completed | None = None
         self._expectations = Expectations(meta, config)
         self._transfer: Transfer | None = None
@@ -197,7 +201,7 @@ class FileJob:
         name = disposition_name(answer.headers.get("content-disposition", ""))
         if not name or name == self._name:
             return None
-        return self._ledger.claim_server_name(self._key, name)
+        return self._ledger.claim_server_name(self._key, name, self._opening.is_begun)
 
     def _take_server_name(self, answer: Answer) -> None:
         """Go on under the name that the server gives, as long as nothing has been written."""

@@ -13,7 +13,7 @@ from fetcher.disk.ledger import Ledger
 from fetcher.disk.part import Part
 from fetcher.errors import DiskError
 from fetcher.rules.existing import Action, Completed, decide
-from fetcher.rules.names import numbered
+from fetcher.rules.names import numbered, part_name
 
 
 @dataclass
@@ -63,6 +63,11 @@ class Opening:
             return None
         except OSError as error:
             raise DiskError(f"{self._out / name} cannot be looked at: {error.strerror}") from error
+
+    def is_begun(self, name: str) -> bool:
+        """Whether a part stands there, maybe that of another row."""
+        final = self._out / name
+        return final.with_name(part_name(final.name)).exists()
 
     def start(self, name: str) -> Start:
         """Decide about a row under this name.

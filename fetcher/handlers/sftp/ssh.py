@@ -144,12 +144,17 @@ def _private_key(path: Path) -> paramiko.PKey:
 
 
 def _transport(algorithms: list[str], sock: socket.socket, **options: Any) -> paramiko.Transport:
-    """Known host keys and AES-GCM first: GCM needs one pass over the data instead of two."""
+    """Known host keys and AES-GCM first: GCM needs one pass over the data instead of two.
+
+    CBC is left out: with a server that knows no strict key exchange, a stranger on the way could
+    take packets out of it unseen (CVE-2023-48795).
+    """
     options |= {"default_window_size": WINDOW, "default_max_packet_size": PACKET}
     transport = paramiko.Transport(sock, **options)
     offered = transport.get_security_options()
     offered.key_types = sorted(offered.key_types, key=lambda name: name not in algorithms)
-    offered.ciphers = sorted(offered.ciphers, key=lambda name: "gcm" not in name)
+    ciphers = [name for name in offered.ciphers if "cbc" not in name]
+    offered.ciphers = sorted(ciphers, key=lambda name: "gcm" not in name)
     return transport
 
 
