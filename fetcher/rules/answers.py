@@ -210,12 +210,28 @@ def judge(answer: Answer, start: int, known: Version | None) -> Body:
     :raises ProtocolError: the answer contradicts itself or the request.
     """
     if answer.status == 200:
+        _check_whole(answer)
         body = Body(0, content_length(answer), version_of(answer, content_length(answer)), True)
     else:
         body = _partial(answer, start)
     if known is not None:
         known.check(body.version)
     return body
+
+
+def _check_whole(answer: Answer) -> None:
+    """:raises RangesRefusedError: a 200 says that it is a part.
+
+    ``Content-Range`` means nothing there (RFC 9110, section 14.4), but who sends it knows no 206.
+    """
+    value = answer.headers.get("content-range", "").strip()
+    match = _CONTENT_RANGE.fullmatch(value)
+    if match is None or match[3]:
+        return
+    if int(match[1]) > 0 or (match[4] != "*" and int(match[2]) + 1 < int(match[4])):
+        raise RangesRefusedError(
+            f"the server sends the part {value[:60]!r} as if it were the whole"
+        )
 
 
 def _partial(answer: Answer, start: int) -> Body:

@@ -42,6 +42,9 @@ from fetcher.transfer.requester import Requester, refused
 from fetcher.transfer.safekeeping import Safekeeping
 from fetcher.transfer.writer import RangeWriter
 
+LEAST_WAIT = 1.0
+"""Seconds: a ``Retry-After`` of less is no turn."""
+
 TICK = 0.5
 """Seconds between two looks at how fast the connections are."""
 
@@ -280,8 +283,11 @@ class Transfer:
                     return False
                 self.counts.retries += 1
                 wait = min(writer.retry_after or 0.0, self._config.max_retry_after)
-                await writer.pause(wait)
-                await self._host.wait(writer)
+                if wait >= LEAST_WAIT:
+                    # The server itself says when there will be room.
+                    await writer.pause(wait)
+                else:
+                    await self._host.wait(writer)
                 continue
             if response.status in (200, 206):
                 if writer.whole and self._plan.ranges.size is None:

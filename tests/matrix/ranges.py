@@ -74,6 +74,11 @@ def forbidden(place: Place) -> Row:
     return scripted(place, to_ranges(Status(403)))
 
 
+@family.case("answers every range with 204", "fails: there is no content", "StatusError")
+def nothing(place: Place) -> Row:
+    return scripted(place, to_ranges(Status(204)))
+
+
 @family.case("answers every range with 416", WHOLE)
 def unsatisfied(place: Place) -> Row:
     return scripted(place, to_ranges(Status(416)))
@@ -132,9 +137,157 @@ stating("overflow", "sends a `Content-Range` that is none", f"bytes 0-{'9' * 30}
 stating("backwards", "sends a `Content-Range` that is none", f"bytes 9-0/{SIZE}")
 stating("beyond_the_end", "sends a `Content-Range` that is none", f"bytes 0-{SIZE}/{SIZE}")
 stating("unsatisfied_in_206", "sends a `Content-Range` that is none", f"bytes */{SIZE}")
+stating("twice", "sends a `Content-Range` that is none", f"bytes 0-99/{SIZE}, bytes 0-99/{SIZE}")
 stating("shifted", "sends another range than was asked for", f"bytes 1-262144/{SIZE}")
 stating("star_total", "does not state the whole size", "bytes 0-262143/*")
 stating("contradicts_length", "states another length than its `Content-Range`", f"bytes 0-9/{SIZE}")
+
+
+def partial(
+    first: int, last: int, body: bytes, total: int = SIZE, *, framing: str = "length"
+) -> Respond:
+    """A 206 of these bounds with these bytes.
+
+    :param framing: where the body ends: by its `length`, by its `chunks`, or by the `end` of the
+        connection.
+    """
+
+    def answer(exchange: Exchange) -> None:
+        headers = {"Content-Range": f"bytes {first}-{last}/{total}", "ETag": '"one"'}
+        if framing == "length":
+            headers["Content-Length"] = str(len(body))
+        elif framing == "chunks":
+            headers["Transfer-Encoding"] = "chunked"
+        else:
+            headers["Connection"] = "close"
+        exchange.send_head(206, headers)
+        if framing == "chunks":
+            exchange.send_raw(b"%x\r\n" % len(body))
+            exchange.send(body)
+            exchange.send_raw(b"\r\n0\r\n\r\n", last=True)
+        else:
+            exchange.send(body, last=True)
+
+    return Respond(answer)
+
+
+def asked(exchange: Exchange) -> tuple[int, int]:
+    """The offsets (start, end) that a request wants."""
+    first, last = exchange.range or (0, None)
+    return first or 0, SIZE if last is None else min(last + 1, SIZE)
+
+
+def answering(
+    name: str, what: str, then: str, fault: Callable[[int, int], Fault], least: int = 0
+) -> None:
+    """Every range from ``least`` on is answered so; the file is one version, whatever is asked."""
+
+    def put(place: Place) -> Row:
+        def script(exchange: Exchange) -> Fault | None:
+            start, end = asked(exchange)
+            return fault(start, end) if exchange.range is not None and start >= least else None
+
+        return scripted_as_one(place, script)
+
+    put.__name__ = name
+    family.case(what, then)(put)
+
+
+def scripted_as_one(place: Place, script: Callable[[Exchange], Fault | None]) -> Row:
+    return place.serve(Resource(content(), etag='"one"', script=script), check=bounded)
+
+
+def data(start: int, end: int) -> bytes:
+    return content().read(start, end)
+
+
+SHORTER = "ends a range before its `Content-Range` says"
+for framing in ("chunks", "end"):
+    answering(
+        f"shorter_by_{framing}",
+        SHORTER,
+        RIGHT,
+        lambda start, end, framing=framing: partial(  # type: ignore[misc]
+            start, end - 1, data(start, min(end, start + 200 * KIB)), framing=framing
+        ),
+    )
+    answering(
+        f"longer_by_{framing}",
+        "sends more bytes for a range than its `Content-Range` says",
+        RIGHT,
+        lambda start, end, framing=framing: partial(  # type: ignore[misc]
+            start, end - 1, data(start, end) + b"more", framing=framing
+        ),
+    )
+answering(
+    "from_a_block",
+    "begins a range at the block before it",
+    REFUSED,
+    lambda start, end: partial(start - 4096, end - 1, data(start - 4096, end)),
+    least=4096,
+)
+answering(
+    "suffix",
+    "sends the last bytes of the file instead of its first",
+    REFUSED,
+    lambda start, end: partial(SIZE - 1000, SIZE - 1, data(SIZE - 1000, SIZE)),
+)
+answering(
+    "whole_as_206",
+    "sends the whole file as one range, whichever is asked for",
+    WHOLE,
+    lambda start, end: partial(0, SIZE - 1, data(0, SIZE)),
+)
+answering(
+    "always_shifted_later",
+    "sends a shifted range later on",
+    WHOLE,
+    lambda start, end: partial(start - 1, end - 2, data(start - 1, end - 1)),
+    least=1,
+)
+
+
+@family.case(
+    "states a whole size of 8 EiB", "fails before a byte of it is written", "TooLargeError"
+)
+def huge_total(place: Place) -> Row:
+    fault = partial(0, (1 << 63) - 2, b"", (1 << 63) - 1, framing="end")
+    return scripted_as_one(place, to_ranges(fault))
+
+
+@family.case("sends a part of the file with status 200", REFUSED)
+def part_as_200(place: Place) -> Row:
+    """Such a body is told from a whole file by its `Content-Range` alone."""
+
+    def answer(exchange: Exchange) -> None:
+        start, end = asked(exchange)
+        end = min(end, start + 256 * KIB)
+        length = {"Content-Length": str(end - start)}
+        exchange.send_head(200, length | {"Content-Range": f"bytes {start}-{end - 1}/{SIZE}"})
+        exchange.send(data(start, end), last=True)
+
+    return scripted(place, to_ranges(Respond(answer)))
+
+
+@family.case(
+    "sends a part of the file with status 200, range or not",
+    "fails: it contradicts itself",
+    "RangesRefusedError",
+)
+def always_part_as_200(place: Place) -> Row:
+    headers = {"Content-Range": f"bytes 0-99/{SIZE}", "Content-Length": "100"}
+
+    def answer(exchange: Exchange) -> None:
+        exchange.send_head(200, headers)
+        exchange.send(data(0, 100), last=True)
+
+    return scripted(place, always(Respond(answer)))
+
+
+@family.case("states a range of the whole file with status 200", WHOLE)
+def whole_as_200(place: Place) -> Row:
+    headers = {"Content-Range": f"bytes 0-{SIZE - 1}/{SIZE}"}
+    return place.serve(Resource(content(), ranges=False, headers=headers), check=bounded)
 
 
 @family.case("sends a shifted range later on", RIGHT)
@@ -168,6 +321,26 @@ def unasked(place: Place) -> Row:
     return scripted(place, always(Respond(answer)))
 
 
+@family.case(
+    "sends 206 although the whole file was asked for",
+    "fails: it contradicts itself",
+    "RangesRefusedError",
+)
+def unasked_part(place: Place) -> Row:
+    def script(exchange: Exchange) -> Fault | None:
+        return Status(416) if exchange.range else partial(0, 9, data(0, 10))
+
+    return scripted(place, script)
+
+
+@family.case("sends all of the file as 206 although no range was asked for", RIGHT)
+def unasked_whole(place: Place) -> Row:
+    def script(exchange: Exchange) -> Fault | None:
+        return Status(416) if exchange.range else partial(0, SIZE - 1, data(0, SIZE))
+
+    return scripted(place, script)
+
+
 @family.case("writes a valid `Content-Range` in an odd way", RIGHT)
 def odd_spelling(place: Place) -> Row:
     def script(exchange: Exchange) -> Fault | None:
@@ -194,6 +367,20 @@ def wrong_bytes(place: Place) -> Row:
 
 
 @family.case(
+    "sends the bytes beside a range under the right head, where the list knows the checksum",
+    TWICE,
+    "ChecksumMismatchError",
+)
+def bytes_beside(place: Place) -> Row:
+    def script(exchange: Exchange) -> Fault | None:
+        start, end = asked(exchange)
+        return partial(start, end - 1, data(start - 1, end - 1)) if start else None
+
+    row = scripted_as_one(place, script)
+    return Row(row.url, row.content, checksum=f"sha256:{content().sha256}", check=bounded)
+
+
+@family.case(
     "sends wrong bytes for a range once, where the list knows the checksum",
     "is begun anew, and comes right",
 )
@@ -208,6 +395,25 @@ def wrong_bytes_once(place: Place) -> Row:
 @family.case("answers the range of an empty file with 416", "is an empty file")
 def empty_416(place: Place) -> Row:
     return place.serve(Resource(Bytes(b""), empty_range=416))
+
+
+@family.case("answers the range of an empty file with a 416 that tells no size", "is an empty file")
+def empty_416_bare(place: Place) -> Row:
+    return scripted_empty(place, Status(416))
+
+
+@family.case("answers the range of an empty file with 206", "is an empty file")
+def empty_206(place: Place) -> Row:
+    return scripted_empty(place, Status(206, {"Content-Range": "bytes 0--1/0"}))
+
+
+@family.case("answers the range of an empty file with 206", "is an empty file")
+def empty_206_of_one(place: Place) -> Row:
+    return scripted_empty(place, Status(206, {"Content-Range": "bytes 0-0/0"}))
+
+
+def scripted_empty(place: Place, fault: Fault) -> Row:
+    return place.serve(Resource(Bytes(b""), script=to_ranges(fault)), check=bounded)
 
 
 @family.case("answers the range of an empty file with 200", "is an empty file")

@@ -13,7 +13,8 @@ from twisted.web.http import PotentialDataLoss
 
 from fetcher.config import Config
 from fetcher.contract import RangeSink
-from fetcher.errors import ConnectionFailedError, StalledError
+from fetcher.errors import ConnectionFailedError, FetchError, ProtocolError, StalledError
+from fetcher.handlers.http.connection import is_malformed
 from fetcher.handlers.stalls import StallTimer
 
 
@@ -90,9 +91,7 @@ class BodyReader(Protocol):
             # (RFC 9112, section 6.3), but only if the connection was closed, not cut.
             self._end()
         else:
-            self._end(
-                Failure(ConnectionFailedError(f"the connection broke after {self._received} bytes"))
-            )
+            self._end(Failure(self._broken(reason)))
 
     def stop(self) -> None:
         """End the transfer from this side; the sink knows why."""
@@ -102,6 +101,15 @@ class BodyReader(Protocol):
     def _ended_cleanly(self) -> bool:
         connection: Any = self._txresponse
         return bool(connection.connection.ended_cleanly)
+
+    def _broken(self, reason: Failure) -> FetchError:
+        if not is_malformed(reason):
+            return ConnectionFailedError(f"the connection broke after {self._received} bytes")
+        error = ProtocolError(
+            f"the server sends a malformed chunk after {self._received} bytes: try again later"
+        )
+        error.retryable = True
+        return error
 
     def _stalled(self, error: StalledError) -> None:
         self._end_early(Failure(error))

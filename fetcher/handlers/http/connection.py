@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from scrapy.core.downloader.handlers.http11 import (
@@ -14,6 +16,8 @@ from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 from twisted.web._newclient import HEADER, STATUS, HTTP11ClientProtocol
 from twisted.web._newclient import Request as TxRequest
+from twisted.web.http import _MalformedChunkedDataError
+from twisted.web.http_headers import InvalidHeaderName
 from twisted.web.iweb import IResponse
 
 from fetcher.errors import ProtocolError
@@ -48,7 +52,13 @@ class Connection(_LenientHTTP11ClientProtocol):
             return response
 
         self._head = 0
-        return super().request(request).addCallback(attach)
+        answer = super().request(request)
+        if self._parser is not None:
+            parser: Any = self._parser
+            # A line is bounded like all of the head, in `dataReceived`.
+            parser.MAX_LENGTH = MAX_HEAD + READ_SIZE
+            parser.headerReceived = _lenient(parser.headerReceived)
+        return answer.addCallback(attach)
 
     def dataReceived(self, data: bytes) -> None:
         """Bound what comes before a body, interim answers (1xx) and all headers together."""
@@ -58,10 +68,33 @@ class Connection(_LenientHTTP11ClientProtocol):
             if self._head > MAX_HEAD:
                 self._giveUp(Failure(ProtocolError("the server sends headers without end")))
 
+    def _finishResponse_WAITING(self, rest: bytes) -> None:
+        """What stands behind an answer belongs to none (RFC 9112, section 6.3)."""
+        if rest and self._currentRequest is not None:
+            self._currentRequest.persistent = False
+        super()._finishResponse_WAITING(rest)
+
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Note how the connection ended, then tell the response's reader."""
         self.ended_cleanly = bool(reason.check(ConnectionDone))
         super().connectionLost(reason)  # type: ignore[no-untyped-call] # assigned, not defined
+
+
+def is_malformed(reason: Failure) -> bool:
+    """Whether a body ended because of what stands between its chunks."""
+    causes = getattr(reason.value, "reasons", ())
+    return any(cause.check(_MalformedChunkedDataError) for cause in causes)
+
+
+def _lenient(receive: Callable[[bytes, bytes], None]) -> Callable[[bytes, bytes], None]:
+    """Take headers as proxies and browsers do: without the space behind a name (RFC 9112, section
+    5.1), and not at all where the name is none."""
+
+    def received(name: bytes, value: bytes) -> None:
+        with suppress(InvalidHeaderName):
+            receive(name.rstrip(b" \t"), value)
+
+    return received
 
 
 class ConnectionFactory(_LenientHTTP11ClientFactory):

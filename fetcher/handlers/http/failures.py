@@ -18,7 +18,12 @@ from twisted.web.client import (
     ResponseNeverReceived,
 )
 
-from fetcher.errors import ConnectionFailedError, FetchError, ProtocolError
+from fetcher.errors import (
+    ConnectionFailedError,
+    FetchError,
+    ProtocolError,
+    RangesRefusedError,
+)
 from fetcher.handlers import reasons
 from fetcher.rules.urls import redact
 
@@ -28,6 +33,9 @@ _WRAPPERS = (
     RequestTransmissionFailed,
     RequestGenerationFailed,
 )
+
+_SHORT = ("the connection broke", "the server ", "nothing ")
+"""How the errors begin that do not tell which file they are about."""
 
 
 def translated(error: BaseException, url: str) -> BaseException:
@@ -58,7 +66,7 @@ def translated(error: BaseException, url: str) -> BaseException:
         if isinstance(cause, tx.ConnectionLost):
             return reasons.broken(host)
         if isinstance(cause, ParseError | ValueError | KeyError):
-            garbage = ProtocolError(f"{redact(url)} was answered with something that is not HTTP")
+            garbage = ProtocolError(f"{redact(url)} was answered with {_nonsense(cause)}")
             garbage.retryable = True
             return garbage
     if isinstance(error, _WRAPPERS):
@@ -67,10 +75,23 @@ def translated(error: BaseException, url: str) -> BaseException:
 
 
 def _located(error: BaseException, url: str) -> BaseException:
-    """Name the file in the short errors of a body's reader."""
-    if isinstance(error, ConnectionFailedError) and str(error).startswith("the connection broke"):
-        return ConnectionFailedError(f"{redact(url)}: {error}")
+    """Name the file in the short errors about an answer's head and body."""
+    if isinstance(error, ConnectionFailedError | ProtocolError | RangesRefusedError) and str(
+        error
+    ).startswith(_SHORT):
+        located = type(error)(f"{redact(url)}: {error}")
+        located.retryable = error.retryable
+        return located
     return error
+
+
+def _nonsense(error: BaseException) -> str:
+    """What Twisted stumbled over, in words: it raises bare errors for some heads."""
+    if isinstance(error, KeyError):
+        return "a Transfer-Encoding that is not known here: the file cannot be told from it"
+    if isinstance(error, ValueError):
+        return "a length that is none, or with several: its end cannot be told"
+    return "something that is not HTTP"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
