@@ -10,13 +10,17 @@ from typing import NoReturn
 
 import pytest
 import trustme
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.crawl import PROJECT
 from tests.servers.origin import Origin
 
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("fetcher", deadline=None)
+# By hand, or every night: see tests/fuzz.
+settings.register_profile(
+    "fuzz", deadline=None, max_examples=100_000, suppress_health_check=list(HealthCheck)
+)
 settings.load_profile("fetcher")
 
 

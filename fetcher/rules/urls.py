@@ -13,7 +13,7 @@ SCHEMES = ("http", "https", *remote_paths.SCHEMES)
 """Schemes with a download handler."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE | re.ASCII)
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 _QUERY_VALUE = re.compile(r"=[^&;]*")
 _IN_TEXT = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s<>\"']+", re.IGNORECASE | re.ASCII)
 
