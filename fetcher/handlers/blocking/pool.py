@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fetcher.handlers.blocking.login import Login
-from fetcher.handlers.blocking.session import Session, TooManyConnections
+from fetcher.handlers.blocking.session import Refused, Session, TooManyConnections
 from fetcher.handlers.blocking.worker import Worker
 
 IDLE = 10.0
@@ -75,15 +75,42 @@ class Pool:
         self._timeout = timeout
         self._servers: dict[tuple[str, int | None], _Server] = {}
         self._workers: set[Worker] = set()
+        self._welcome: set[Login] = set()
+        self._unwelcome: dict[Login, Refused] = {}
+        self._first: dict[Login, asyncio.Lock] = {}
         self._closed = False
 
     async def acquire(self, login: Login) -> Worker:
         """A session that is logged in; waiting for a free one is not bounded.
 
+        A password that has been refused is not tried again: that is how accounts are locked. So the
+        first session of a login is waited for before there is a second one.
+
+        :raises Refused: the login is, now or earlier.
         :raises TooManyConnections: the server takes none at all.
         :raises TimeoutError: it did not answer in time.
         :raises ConnectionAbortedError: the pool is closed, or is being closed meanwhile.
         """
+        if login not in self._welcome:
+            async with self._first.setdefault(login, asyncio.Lock()):
+                if login not in self._welcome:
+                    return await self._acquire_first(login)
+        return await self._acquire(login)
+
+    async def _acquire_first(self, login: Login) -> Worker:
+        refused = self._unwelcome.get(login)
+        if refused is not None:
+            raise Refused(refused.status, refused.reason)
+        try:
+            worker = await self._acquire(login)
+        except Refused as error:
+            if error.status == 401:
+                self._unwelcome[login] = error
+            raise
+        self._welcome.add(login)
+        return worker
+
+    async def _acquire(self, login: Login) -> Worker:
         server = self._servers.setdefault((login.host, login.port), _Server())
         while True:
             if self._closed:
