@@ -233,7 +233,7 @@ class Transfer:
     def _grow(self) -> None:
         """Put as many connections to work as make sense now."""
         while len(self._workers) < self._plan.connections:
-            if self._workers and self._host.full:
+            if self._workers and not self._host.bears_more:
                 return
             claim = self._plan.claim(alone=not self._workers)
             if claim is None:
@@ -258,7 +258,7 @@ class Transfer:
             try:
                 if self._stopped is not None:
                     raise self._stopped
-                if self._host.full:
+                if self._host.full and len(self._workers) == 1:
                     await self._host.wait(writer)
                 self._host.enter(writer)
                 if not await self._fill(writer):
@@ -267,8 +267,8 @@ class Transfer:
                 self._host.leave(writer)
                 self._writers.discard(writer)
                 self._plan.ranges.release(claim)
-            if self._host.wanted and len(self._workers) > 1:
-                # Other files have no connection at all.
+            if len(self._workers) > 1 and (self._host.wanted or self._host.full):
+                # Other files had no connection at all.
                 return
             claim = self._plan.next_claim()
 

@@ -71,6 +71,14 @@ class Host:
         return self.limit is not None and len(self._inside) >= self.limit
 
     @property
+    def bears_more(self) -> bool:
+        """Whether a file that has a connection may ask by one more: there is room, or it is time to
+        try whether there is by now."""
+        if not self.full:
+            return True
+        return not self.wanted and asyncio.get_running_loop().time() >= self._raise_at
+
+    @property
     def wanted(self) -> bool:
         """Whether somebody waits for a turn."""
         return bool(self._queue)
@@ -112,10 +120,12 @@ class Host:
                 return writer.turn is None
         elif writer.status not in (None, *BUSY):
             return False
-        if writer.turn is Turn.TRIAL:
+        now = asyncio.get_running_loop().time()
+        if self.limit is not None and now >= self._raise_at:
+            # It was time to try one more, and that went wrong.
             self._raise_seconds = min(self._raise_seconds * 2, MOST_SECONDS)
         self.limit = others
-        self._raise_at = asyncio.get_running_loop().time() + self._raise_seconds
+        self._raise_at = now + self._raise_seconds
         return True
 
     async def wait(self, writer: RangeWriter) -> None:
