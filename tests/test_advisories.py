@@ -37,7 +37,7 @@ ADVISORIES = {
     "curl CVE-2020-8284": "tests/test_advisories.py::test_ftp_data_comes_from_the_server_only",
     "curl CVE-2020-8177": f"{HERE}::test_a_server_never_replaces_a_file_by_naming_it",
     "curl CVE-2016-0754": "tests/matrix/names.py::disposition",
-    "curl CVE-2023-38039": "tests/matrix/breaks.py::endless",
+    "curl CVE-2023-38039": "tests/matrix/framing.py::endless",
     "curl CVE-2022-32206": "tests/matrix/content.py::too_many_codings",
     "wget CVE-2014-4877": "tests/matrix/disk.py::folder_link",
     "wget CVE-2016-4971": "tests/matrix/names.py::redirected",

@@ -169,6 +169,20 @@ def test_a_content_range_means_nothing_on_a_200() -> None:
     assert body == Body(0, 20, Version(20), whole=True)
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content_range": "bytes 0-9/20", "content_length": "10"},
+        {"content_range": "bytes 0-19/20", "content_length": "10"},
+        {"content_range": "bytes 0-9/20"},
+        {"content_range": "bytes 5-9/*"},
+    ],
+)
+def test_a_200_that_says_it_is_a_part(headers: dict[str, str]) -> None:
+    with pytest.raises(RangesRefusedError, match="part"):
+        judge(whole(**headers), 0, None)
+
+
 def test_a_200_of_another_version() -> None:
     for changed in (whole(etag='"b"'), whole(content_length="21"), whole(last_modified=LATER)):
         with pytest.raises(ChangedError):

@@ -26,7 +26,7 @@ CONNECTIONS = 5
 MOST_AGAIN = CONNECTIONS * 16 * MIB
 """Bytes that one kill may cost."""
 
-SIZE = int(os.environ.get("FETCHER_TEST_KILLED_MIB", "640")) * MIB
+SIZE = int(os.environ.get("FETCHER_TEST_KILLED_MIB", "560")) * MIB
 """More for a longer look, by hand: 4096, for example, and `-s` to see the figures."""
 
 RATE = None if "FETCHER_TEST_KILLED_MIB" in os.environ else 64 * MIB

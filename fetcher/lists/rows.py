@@ -81,6 +81,7 @@ def make_row(line: int, fields: Mapping[str, str]) -> Row | BadRow:
         if not _PLAIN_URL.fullmatch(url):
             url = _check_url(url)
         if name and not _PLAIN_NAME.fullmatch(name):
+            _refuse_address("name", name)
             name = names.check_name(name)
         if len(fields) == 1 + ("name" in fields):
             return Row(line, url, name or None, None, None, ())
@@ -100,6 +101,7 @@ def _size(fields: Mapping[str, str]) -> int | None:
     text = fields.get("size", "").strip()
     if not text:
         return None
+    _refuse_address("size", text)
     if not _SIZE.fullmatch(text):
         raise InvalidRowError(f"the size {text!r} is no number of bytes; write digits only")
     return int(text)
@@ -111,6 +113,7 @@ def _checksum(fields: Mapping[str, str]) -> str | None:
         text = fields.get(column, "").strip()
         if not text:
             continue
+        _refuse_address("checksum", text)
         if column != "checksum" and ":" not in text and "=" not in text:
             text = f"{column}:{text}"
         try:
@@ -126,10 +129,19 @@ def _mirrors(fields: Mapping[str, str], url: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _refuse_address(column: str, text: str) -> None:
+    """What is said of columns that are mixed up must not give a login away."""
+    if urls.looks_like_url(text):
+        raise InvalidRowError(
+            f"the {column} {urls.redact(text)!r} is an address; check the order of the columns"
+        )
+
+
 def _bad_row(line: int, error: InvalidRowError, name: str, url: str) -> BadRow:
     message = error.message
     if len(message) > MAX_SHOWN:
         # What is too long is the row's own text, in the middle of the sentence.
         half = MAX_SHOWN // 2
         error = type(error)(message[:half] + "…" + message[-half:])
+    name = urls.redact(name) if urls.looks_like_url(name) else urls.redact_text(name)
     return BadRow(line, error, name[:MAX_SHOWN] or None, urls.redact(url)[:MAX_SHOWN] or None)

@@ -222,13 +222,16 @@ def judge(answer: Answer, start: int, known: Version | None) -> Body:
 def _check_whole(answer: Answer) -> None:
     """:raises RangesRefusedError: a 200 says that it is a part.
 
-    ``Content-Range`` means nothing there (RFC 9110, section 14.4), but who sends it knows no 206.
+    ``Content-Range`` means nothing there (RFC 9110, section 14.4), but who sends it with a body
+    shorter than the whole knows no 206.
     """
     value = answer.headers.get("content-range", "").strip()
     match = _CONTENT_RANGE.fullmatch(value)
     if match is None or match[3]:
         return
-    if int(match[1]) > 0 or (match[4] != "*" and int(match[2]) + 1 < int(match[4])):
+    end, length = int(match[2]) + 1, content_length(answer)
+    total = end if match[4] == "*" else int(match[4])
+    if (end - int(match[1]) if length is None else length) < total:
         raise RangesRefusedError(
             f"the server sends the part {value[:60]!r} as if it were the whole"
         )

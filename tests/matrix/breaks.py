@@ -9,7 +9,7 @@ from tests.servers.exchange import Exchange
 from tests.servers.faults import Close, Headers, Normal, Reset, Respond
 from tests.servers.resource import Fault, Resource
 
-family = Family("breaks", "Breaks", [*framing.family, *heads.family])
+family = Family("breaks", "Breaks")
 
 RIGHT = "is gone on with, and comes right"
 IN_VAIN = "fails after `FETCHER_MAX_TRIES` without progress"
@@ -143,3 +143,6 @@ def behind_an_answer(place: Place) -> Row:
 
     place.origin.add(target, Resource(SMALL))
     return serve(place, Resource(SMALL, script=lambda _: Respond(answer)))
+
+
+family.cases.extend((*framing.family, *heads.family))
