@@ -116,7 +116,7 @@ def test_full_disk(origin: Origin, small_disk: Path) -> None:
     out = small_disk / "out"
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(8 * MIB))
-    large = Content(10 * MIB, seed=1)
+    large = Content(13 * MIB, seed=1)
     url = [
         origin.add("/large.bin", Resource(large)),
         origin.add("/small.bin", Content(1000, seed=2)),

@@ -14,14 +14,15 @@ _MOST_KEPT = 64 << 20
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that files may still take in a folder's file system.
-
-    A reserve is kept, so that a body without end leaves room for journals and the report, and for
-    others: 64 MiB, or a twentieth of a small file system.
-    """
+    """Bytes that may still be written in a folder's file system."""
     usage = os.statvfs(folder)
-    kept = min(_MOST_KEPT, usage.f_blocks * usage.f_frsize // 20)
-    return usage.f_bavail * usage.f_frsize - kept
+    return usage.f_bavail * usage.f_frsize
+
+
+def _reserve(folder: Path) -> int:
+    """Bytes that a body without end leaves for journals and the report, and for others."""
+    usage = os.statvfs(folder)
+    return min(_MOST_KEPT, usage.f_blocks * usage.f_frsize // 20)
 
 
 class Growth:
@@ -42,7 +43,7 @@ class Growth:
         self._left -= count
         if self._left >= 0:
             return
-        free = free_bytes(self._path.parent)
+        free = free_bytes(self._path.parent) - _reserve(self._path.parent)
         if free <= count:
             raise DiskFullError(
                 f"{self._path} has no more room on its disk, but for a reserve: make room and "

@@ -42,9 +42,6 @@ from fetcher.transfer.requester import Requester, refused
 from fetcher.transfer.safekeeping import Safekeeping
 from fetcher.transfer.writer import RangeWriter
 
-LEAST_WAIT = 1.0
-"""Seconds: a ``Retry-After`` of less is no turn."""
-
 TICK = 0.5
 """Seconds between two looks at how fast the connections are."""
 
@@ -281,13 +278,8 @@ class Transfer:
             if response is None:
                 if len(self._workers) > 1:
                     return False
-                self.counts.retries += 1
-                wait = min(writer.retry_after or 0.0, self._config.max_retry_after)
-                if wait >= LEAST_WAIT:
-                    # The server itself says when there will be room.
-                    await writer.pause(wait)
-                else:
-                    await self._host.wait(writer)
+                self.count_retry(writer)
+                await writer.pause(min(writer.retry_after or 0.0, self._config.max_retry_after))
                 continue
             if response.status in (200, 206):
                 if writer.whole and self._plan.ranges.size is None:
@@ -388,6 +380,8 @@ class Transfer:
         """See ``Owner.count_retry``."""
         self.counts.retries += 1
         self._disconnected(writer)
+        # Others need not wait for the end of its pause.
+        self._host.leave(writer)
 
     def count_received(self, count: int) -> None:
         """See ``Owner.count_received``."""
@@ -401,6 +395,12 @@ class Transfer:
         # A connection beside others is not needed, but who is asked to wait before it asks again
         # for a range does that.
         return alone or writer.retry_after is None
+
+    async def wait_for_turn(self, writer: RangeWriter) -> None:
+        """See ``Owner.wait_for_turn``."""
+        if writer.away or self._host.full:
+            await self._host.wait(writer)
+        self._host.enter(writer)
 
     def _disconnected(self, writer: RangeWriter) -> None:
         self._host.rest(writer)

@@ -4,7 +4,8 @@ A server that has enough says so by 429 or 503, by 403, or by closing the connec
 answered; the same words may be about one file only. They are taken to be about the number while
 other connections to the server are being served: then that number is the server's limit, and who
 was refused waits for a turn instead of using up its tries. Refused again although a connection has
-ended meanwhile, it is about the file: that counts as any other failed try.
+ended meanwhile, or although more have been served before, it is about the file: that counts as any
+other failed try, and when the file has failed, what its refusals seemed to say is forgotten.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ RAISE_SECONDS = 5.0
 MOST_SECONDS = 300.0
 """One connection more than the limit is tried after the first time; the wait doubles up to the
 second, as long as that is refused."""
+
+FORBIDDEN_TRIALS = 3
+"""Trials that end with 403 before the link is believed to have expired, however long others last."""
 
 LOOK_SECONDS = 0.5
 """How often one who waits looks whether it is the first by now."""
@@ -62,6 +66,8 @@ class Host:
         self._inside: set[RangeWriter] = set()
         self._serving: set[RangeWriter] = set()
         self._queue: deque[_Waiting] = deque()
+        self._proven = 0
+        self._trial = False
         self._raise_seconds = RAISE_SECONDS
         self._raise_at = 0.0
 
@@ -84,26 +90,35 @@ class Host:
         return bool(self._queue)
 
     def enter(self, writer: RangeWriter) -> None:
-        """The writer begins to ask."""
+        """The writer begins to ask; beyond the limit, that is a trial."""
+        if self.full and writer not in self._inside:
+            self._trial = True
+            self._raise_at = asyncio.get_running_loop().time() + self._raise_seconds
         self._inside.add(writer)
 
     def serve(self, writer: RangeWriter) -> None:
         """The writer's answer has been accepted."""
         self._serving.add(writer)
+        self._proven = max(self._proven, len(self._serving))
         if self.limit is not None and len(self._serving) > self.limit:
-            # The trial went well.
+            # The trial went well; the next one need not wait.
             self.limit = len(self._serving)
-            self._raise_seconds = RAISE_SECONDS
+            self._relent()
 
     def rest(self, writer: RangeWriter) -> None:
         """The writer's answer is over; it may ask for another."""
         self._serving.discard(writer)
 
     def leave(self, writer: RangeWriter) -> None:
-        """The writer asks for nothing more; the next one gets its turn."""
+        """The writer asks for nothing more, or not for a while; the next one gets its turn."""
         self._serving.discard(writer)
         self._inside.discard(writer)
         self._admit()
+
+    def fail(self, writer: RangeWriter) -> None:
+        """The writer's file has failed; refused in its turn, it was not about the number."""
+        if writer.turn is not None:
+            self._relent()
 
     def turns_away(self, writer: RangeWriter, *, alone: bool) -> bool:
         """Whether a failed try of the writer is about the number of connections; takes note of it.
@@ -116,17 +131,18 @@ class Host:
         if writer.status == 403:
             # About the link, unless the file that it leads to is being served; one more try shows.
             self._forbids = self._forbids or not alone
-            if not self._forbids or writer.turn is not None:
+            if not self._forbids:
                 return writer.turn is None
+            if writer.trials >= FORBIDDEN_TRIALS:
+                return False
         elif writer.status not in (None, *BUSY):
             return False
-        now = asyncio.get_running_loop().time()
-        if self.limit is not None and now >= self._raise_at:
-            # It was time to try one more, and that went wrong.
+        if self._trial:
+            self._trial = False
             self._raise_seconds = min(self._raise_seconds * 2, MOST_SECONDS)
         self.limit = others
-        self._raise_at = now + self._raise_seconds
-        return True
+        self._raise_at = asyncio.get_running_loop().time() + self._raise_seconds
+        return writer.turn is None or others >= self._proven
 
     async def wait(self, writer: RangeWriter) -> None:
         """Let the writer wait for its turn, first come, first served.
@@ -134,6 +150,10 @@ class Host:
         :raises Stopped: or another reason, at once when the writer is stopped.
         """
         self.leave(writer)
+        if self.limit is not None and not self.full:
+            writer.turn = Turn.FREE
+            self.enter(writer)
+            return
         loop = asyncio.get_running_loop()
         waiting = _Waiting(writer, loop.create_future())
         self._queue.append(waiting)
@@ -144,6 +164,8 @@ class Host:
             stopping.cancel()
             if waiting in self._queue:
                 self._queue.remove(waiting)
+        if writer.turn is Turn.TRIAL:
+            writer.trials += 1
         self.enter(writer)
 
     async def _turn(self, waiting: _Waiting, stopping: asyncio.Future[None]) -> Turn:
@@ -159,6 +181,12 @@ class Host:
                 return Turn.FREE
             if self._queue[0] is waiting and loop.time() >= self._raise_at:
                 return Turn.TRIAL
+
+    def _relent(self) -> None:
+        """One more may be tried at once."""
+        self._trial = False
+        self._raise_seconds = RAISE_SECONDS
+        self._raise_at = 0.0
 
     def _admit(self) -> None:
         """Let in as many of those who wait as there is room for."""

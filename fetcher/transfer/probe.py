@@ -70,3 +70,6 @@ class Probe:
     def turned_away(self, writer: RangeWriter) -> bool:
         """See ``Owner.turned_away``."""
         return False
+
+    async def wait_for_turn(self, writer: RangeWriter) -> None:
+        """See ``Owner.wait_for_turn``."""

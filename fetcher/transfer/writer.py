@@ -35,6 +35,9 @@ class Owner(Protocol):
     def turned_away(self, writer: RangeWriter) -> bool:
         """Whether a failed try is about the number of connections, so that it does not count."""
 
+    async def wait_for_turn(self, writer: RangeWriter) -> None:
+        """Return when the writer may ask again, after its pause."""
+
 
 class RangeWriter:
     """Fills one claim; survives the retries and redirects of its request.
@@ -62,6 +65,8 @@ class RangeWriter:
         """Whether the last try is one that does not count: the server has enough connections."""
         self.turn: Enum | None = None
         """How it came to its turn; kept by :mod:`fetcher.transfer.hosts`."""
+        self.trials = 0
+        """How often its turn was a trial; kept there, too."""
         self.rate: float | None = None
         """Bytes a second lately; None until :meth:`measure` has been called twice."""
         self._owner = owner
@@ -164,3 +169,4 @@ class RangeWriter:
                 await self._stopping.wait()
         if self._reason is not None:
             raise self._reason
+        await self._owner.wait_for_turn(self)
