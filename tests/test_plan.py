@@ -44,6 +44,8 @@ class Counter:
     def turned_away(self, writer: RangeWriter) -> bool:
         return False
 
+    async def wait_for_turn(self, writer: RangeWriter) -> None: ...
+
 
 def resource_of(size: int | None, etag: str | None = '"a"') -> Resource:
     resource = Resource()

@@ -50,6 +50,8 @@ class Owner:
     def turned_away(self, writer: RangeWriter) -> bool:
         return False
 
+    async def wait_for_turn(self, writer: RangeWriter) -> None: ...
+
 
 def writer_of(
     owner: Owner, start: int = 10, end: int = 20, backoff: Backoff | None = None

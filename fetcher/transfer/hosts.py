@@ -5,7 +5,7 @@ answered; the same words may be about one file only. They are taken to be about 
 other connections to the server are being served: then that number is the server's limit, and who
 was refused waits for a turn instead of using up its tries. Refused again although a connection has
 ended meanwhile, or although more have been served before, it is about the file: that counts as any
-other failed try, and when the file has failed, what its refusals seemed to say is forgotten.
+other failed try.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from fetcher.transfer.writer import RangeWriter
 BUSY = (429, 503, 509)
 """Statuses of a server that has too much to do."""
 
-RAISE_SECONDS = 5.0
+RAISE_SECONDS = 2.0
 MOST_SECONDS = 300.0
 """One connection more than the limit is tried after the first time; the wait doubles up to the
 second, as long as that is refused."""
 
 FORBIDDEN_TRIALS = 3
-"""Trials that end with 403 before the link is believed to have expired, however long others last."""
+"""Trials that end with 403 before the link is believed to have expired."""
 
 LOOK_SECONDS = 0.5
 """How often one who waits looks whether it is the first by now."""
@@ -115,11 +115,6 @@ class Host:
         self._inside.discard(writer)
         self._admit()
 
-    def fail(self, writer: RangeWriter) -> None:
-        """The writer's file has failed; refused in its turn, it was not about the number."""
-        if writer.turn is not None:
-            self._relent()
-
     def turns_away(self, writer: RangeWriter, *, alone: bool) -> bool:
         """Whether a failed try of the writer is about the number of connections; takes note of it.
 
@@ -179,8 +174,13 @@ class Host:
                 raise waiting.writer.stopped
             if waiting.turn.done():
                 return Turn.FREE
-            if self._queue[0] is waiting and loop.time() >= self._raise_at:
+            if loop.time() >= self._raise_at and self._next_trial is waiting:
                 return Turn.TRIAL
+
+    @property
+    def _next_trial(self) -> _Waiting:
+        """The first who has not been refused: the others' refusals may be about their files."""
+        return min(self._queue, key=lambda each: (each.writer.away, each.writer.trials))
 
     def _relent(self) -> None:
         """One more may be tried at once."""

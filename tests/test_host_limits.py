@@ -1,0 +1,83 @@
+"""Files that share a server which refuses one of them: by itself, or for their number.
+
+What a server with few connections does stands in the matrix (`tests/matrix/load.py`); here it is
+about the files that such a server, or such a file, must not hold up.
+"""
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.crawl import Crawl, start_crawl, wait_for, write_list
+from tests.servers.content import Content
+from tests.servers.faults import Status
+from tests.servers.origin import Origin
+from tests.servers.resource import Gate, Resource
+
+SIZE = 1 << 20
+TRIES = 2
+
+
+def held(seed: int) -> tuple[Gate, Resource]:
+    """A file that stops in its middle until the gate is opened."""
+    gate = Gate(after=SIZE // 2)
+    return gate, Resource(Content(SIZE, seed), gate=gate)
+
+
+def start(tmp_path: Path, rows: Mapping[str, str], **settings: int | str) -> Crawl:
+    urls = write_list(tmp_path / "list.tsv", rows.items())
+    return start_crawl(tmp_path / "out", urls, settings={"FETCHER_MAX_TRIES": TRIES, **settings})
+
+
+def test_a_file_that_is_refused_by_itself_holds_no_other_up(origin: Origin, tmp_path: Path) -> None:
+    """403 beside others that are served fails soon; 503 waits as long as others are served."""
+    gate, first = held(1)
+    after, last = held(2)
+    between = {f"{seed}": Resource(Content(SIZE, seed)) for seed in range(3, 7)}
+    rows = {
+        "first": origin.add("/first", first),
+        "never": origin.add("/never", Status(503, {"Retry-After": "1"})),
+        "expired": origin.add("/expired", Status(403)),
+        **{name: origin.add(f"/{name}", resource) for name, resource in between.items()},
+        "last": origin.add("/last", last),
+    }
+    with start(tmp_path, rows, FETCHER_MAX_PARALLEL=3) as crawl:
+        gate.wait_until_held()
+        after.wait_until_held()
+        gate.open()
+        after.open()
+        result = crawl.wait()
+
+    failed = {row["name"]: row["error"] for row in result.report if row["status"] == "failed"}
+    assert set(failed) == {"never", "expired"}
+    assert "status 503" in failed["never"]["message"]
+    assert "link has expired" in failed["expired"]["message"]
+    assert len(origin.requests_for("/never")) <= 2 * TRIES + 1
+    assert len(origin.requests_for("/expired")) == 2
+    for seed, name in ((1, "first"), (2, "last"), *((int(name), name) for name in between)):
+        assert (result.out / name).read_bytes() == Content(SIZE, seed).read(0, SIZE)
+
+
+def test_who_has_to_pause_does_not_keep_others_out(origin: Origin, tmp_path: Path) -> None:
+    gate, resource = held(1)
+    after, last = held(2)
+    rows = {
+        "first": origin.add("/first", resource),
+        "busy": origin.add("/busy", Status(503, {"Retry-After": "60"})),
+        "last": origin.add("/last", last),
+    }
+    with start(tmp_path, rows, FETCHER_MAX_PARALLEL=2) as crawl:
+        gate.wait_until_held()
+        wait_for(lambda: origin.requests_for("/busy"), 20, "the refusal")
+        gate.open()
+        # Before it is time to try whether the server bears another connection by now.
+        after.wait_until_held(timeout=3)
+        crawl.send_signal(signal.SIGINT)
+        result = crawl.wait(5)
+    after.open()
+    assert {name: row["status"] for name, row in result.by_name.items()} == {
+        "first": "ok",
+        "busy": "failed",
+        "last": "failed",
+    }
+    assert result.by_name["busy"]["error"]["type"] == "Stopped"
