@@ -641,7 +641,7 @@ def test_a_file_may_not_grow_so_large(tmp_path: Path) -> None:
     assert path.stat().st_size == 1 << 16
     assert told == (
         f"{path} cannot be written: File too large; it needs {missing} more bytes: "
-        "make room and run again\n"
+        "raise the limit of this process (ulimit -f), or use another file system\n"
     )
 
 
@@ -735,7 +735,7 @@ except DiskFullError as error:
 """,
         tmp_path,
     )
-    assert "it needs more room: make room and run again" in told
+    assert "it needs more room: raise the limit" in told
 
 
 def test_the_size_of_the_part_is_no_part_of_the_version(tmp_path: Path) -> None:

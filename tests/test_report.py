@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -149,6 +150,25 @@ def test_full_disk(origin: Origin, small_disk: Path) -> None:
         assert "make room" in error["message"]
     assert second.returncode == 0
     assert large.first_difference(out / "large.bin") is None
+
+
+def test_files_may_not_grow_so_large(origin: Origin, tmp_path: Path) -> None:
+    """A limit of the process; a file system's (4 GiB on FAT) is told by the same error."""
+    large = Content(4 * MIB, seed=1)
+    urls = f"{origin.add('/large.bin', large)} {origin.add('/small.bin', Content(1000, seed=2))}"
+
+    with start_crawl(tmp_path / "out", url=urls) as crawl:
+        resource.prlimit(crawl.pid, resource.RLIMIT_FSIZE, (MIB, resource.RLIM_INFINITY))
+        first = crawl.wait()
+        told = first.by_name
+    second = run_crawl(tmp_path / "out", url=urls)
+
+    assert first.returncode == 1
+    assert "Traceback" not in first.stderr
+    assert told["small.bin"]["status"] == "ok"
+    assert "File too large" in told["large.bin"]["error"]["message"]
+    assert second.by_name["large.bin"]["resumed"] > 0
+    assert large.first_difference(tmp_path / "out" / "large.bin") is None
 
 
 def test_a_disk_without_any_room(origin: Origin, small_disk: Path) -> None:

@@ -298,9 +298,10 @@ class Part:
         if self.size is not None:
             with suppress(OSError):
                 need = f"{self.size - self.allocated()} more bytes"
-        return DiskFullError(
-            f"{self.path} cannot be {what}: {reason}; it needs {need}: make room and run again"
-        )
+        advice = "make room and run again"
+        if error.errno == errno.EFBIG:
+            advice = "raise the limit of this process (ulimit -f), or use another file system"
+        return DiskFullError(f"{self.path} cannot be {what}: {reason}; it needs {need}: {advice}")
 
 
 def _check_inside(out: Path, folder: Path) -> None:
