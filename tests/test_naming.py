@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fetcher.disk.folding import folds_names
 from fetcher.lists import Naming, Row
 from fetcher.rules import names
 
@@ -52,6 +54,28 @@ def test_where_the_name_comes_from(
     naming: Naming, name: str | None, url: str, expected: str
 ) -> None:
     assert naming.assign(row(name, url)) == expected
+
+
+def test_where_the_file_system_takes_two_names_for_one_the_later_gets_a_number() -> None:
+    naming = Naming(fold=True)
+    wanted = ["A.bin", "a.bin", "a (1).bin", "caf\u00e9", "CAFE\u0301", "STRASSE", "stra\u00dfe"]
+    try:
+        given = [naming.assign(row(name, f"http://h/{at}")) for at, name in enumerate(wanted)]
+        assert naming.assign(row("a.bin", "http://h/1")) is None, "the same row again"
+    finally:
+        naming.close()
+    numbered = [name for name in given if name is not None and "1" in name]
+    folded = {unicodedata.normalize("NFC", str(name)).casefold() for name in given}
+    assert len(folded) == len(given)
+    assert len(numbered) == 4
+
+
+def test_whether_a_file_system_does_is_tried_out(tmp_path: Path) -> None:
+    # Said by two files, independently of the function.
+    (tmp_path / "x").touch()
+    assert folds_names(tmp_path) == (tmp_path / "X").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert not folds_names(tmp_path / "missing")
 
 
 def test_the_later_of_two_rows_with_one_name_gets_a_number() -> None:

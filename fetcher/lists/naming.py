@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from hashlib import blake2b
 from threading import Lock
+from unicodedata import normalize
 
 from fetcher.errors import DiskError
 from fetcher.lists.rows import Row
@@ -14,12 +15,12 @@ _SCHEMA = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -4096;
-CREATE TABLE names (name TEXT PRIMARY KEY, owner BLOB NOT NULL, next INTEGER NOT NULL DEFAULT 1)
+CREATE TABLE names (key TEXT PRIMARY KEY, owner BLOB NOT NULL, next INTEGER NOT NULL DEFAULT 1)
     WITHOUT ROWID;
 CREATE TABLE renamed (owner BLOB PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
 BEGIN;
 """
-_TAKE = "INSERT OR IGNORE INTO names (name, owner) VALUES (?, ?)"
+_TAKE = "INSERT OR IGNORE INTO names (key, owner) VALUES (?, ?)"
 
 
 class Naming:
@@ -27,9 +28,13 @@ class Naming:
 
     What was given is kept in a temporary database of its own, so that a list of a million rows
     costs no more memory than one of ten. It may be used from any thread.
+
+    :param fold: names that differ only in case or in Unicode form are one, as in some file systems
+        (:func:`fetcher.disk.folding.folds_names`).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, fold: bool = False) -> None:
+        self._fold = fold
         self._lock = Lock()
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.executescript(_SCHEMA)
@@ -57,7 +62,7 @@ class Naming:
         owner = blake2b(owner_text.encode(), digest_size=16).digest()
         with self._lock:
             try:
-                if self._database.execute(_TAKE, (wanted, owner)).rowcount == 1:
+                if self._database.execute(_TAKE, (self._key(wanted), owner)).rowcount == 1:
                     return wanted, True
                 return self._take_other(wanted, owner)
             except sqlite3.OperationalError as error:
@@ -68,17 +73,24 @@ class Naming:
 
     def _take_other(self, wanted: str, owner: bytes) -> tuple[str, bool]:
         execute = self._database.execute
-        query = "SELECT owner, next FROM names WHERE name = ?"
-        first_owner, number = execute(query, (wanted,)).fetchone()
+        query = "SELECT owner, next FROM names WHERE key = ?"
+        first_owner, number = execute(query, (self._key(wanted),)).fetchone()
         if first_owner == owner:
             return wanted, False
         given = execute("SELECT name FROM renamed WHERE owner = ?", (owner,)).fetchone()
         if given:
             return given[0], False
         name = names.numbered(wanted, number)
-        while execute(_TAKE, (name, owner)).rowcount != 1:
+        while execute(_TAKE, (self._key(name), owner)).rowcount != 1:
             number += 1
             name = names.numbered(wanted, number)
-        execute("UPDATE names SET next = ? WHERE name = ?", (number + 1, wanted))
+        execute("UPDATE names SET next = ? WHERE key = ?", (number + 1, self._key(wanted)))
         execute("INSERT INTO renamed VALUES (?, ?)", (owner, name))
         return name, True
+
+    def _key(self, name: str) -> str:
+        """What two names share that cannot both be in one folder."""
+        if not self._fold:
+            return name
+        # Folding may leave a form that is none, so it is composed before and after.
+        return normalize("NFC", normalize("NFC", name).casefold())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fetcher.config import Config, Settings
+from fetcher.disk.folding import folds_names
 from fetcher.disk.ledger import Ledger
 from fetcher.errors import DiskError, InvalidListError
 from fetcher.lists import BadRow, ListSource, Row, make_row, open_list
@@ -26,11 +27,13 @@ class Assignment:
     :param rows: given by the argument ``url``.
     :param source: the list of the argument ``urls``.
     :param out: the output folder, absolute; it exists.
+    :param folds_names: there, names that differ only in case or Unicode form are one.
     """
 
     rows: tuple[Row | BadRow, ...]
     source: ListSource | None
     out: Path
+    folds_names: bool
 
     def __iter__(self) -> Iterator[Row | BadRow]:
         yield from self.rows
@@ -71,7 +74,7 @@ def prepare(arguments: Mapping[str, str], settings: Settings) -> Assignment:
         if source is not None:
             source.close()
         raise
-    return Assignment(rows, source, out)
+    return Assignment(rows, source, out, folds_names(out))
 
 
 def _check_job_folder(folder: str | None) -> None:

@@ -47,7 +47,7 @@ class FetchSpider(Spider):
         self.report = (assignment.out / REPORT).as_uri().replace("file:", "report:", 1)
         self.state: dict[str, Any] = {}
         self._assignment = assignment
-        self._naming = Naming()
+        self._naming = Naming(fold=assignment.folds_names)
         self._feed: RowFeed | None = None
 
     @classmethod
