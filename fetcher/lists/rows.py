@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fetcher.errors import InvalidRowError, InvalidURLError
 from fetcher.rules import checksums, names, urls
+from fetcher.rules.pieces import Pieces
 
 COLUMNS = {
     "file_name": "name",
@@ -42,7 +43,10 @@ class Row:
     :param name: checked, ``/`` between folders; None where the list gives none.
     :param size: bytes, if the list says.
     :param checksum: ``algorithm:hex``, if the list says.
-    :param mirrors: further addresses of the same file, checked as ``url`` is.
+    :param mirrors: further addresses of the same file, checked as ``url`` is; the best first.
+    :param headers: names and values for the requests to the origin of ``url``.
+    :param splits: the most connections for this file, if the list says.
+    :param pieces: the hashes of the file's pieces, if the list says.
     """
 
     line: int
@@ -51,6 +55,9 @@ class Row:
     size: int | None
     checksum: str | None
     mirrors: tuple[str, ...]
+    headers: tuple[tuple[str, str], ...] = ()
+    splits: int | None = None
+    pieces: Pieces | None = None
 
 
 @dataclass(frozen=True, slots=True)
