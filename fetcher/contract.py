@@ -52,6 +52,14 @@ class FileMeta(TypedDict):
     """Bytes, if the list says."""
     checksum: str | None
     """``algorithm:hex``, if the list says."""
+    mirrors: list[tuple[str, str | None]]
+    """Further addresses, best first, each with its own ``Authorization`` header."""
+    pieces: dict[str, Any] | None
+    """The hashes of its pieces, if the list says; see :meth:`fetcher.rules.pieces.Pieces.plain`."""
+    splits: int | None
+    """The most connections, if the list says."""
+    only: int | None
+    """The one address to ask: 0 for the row's own, 1 for its first mirror; None for all."""
 
 
 @dataclass

@@ -152,6 +152,10 @@ class ChangedError(ServerError):
         self.same_facts = same_facts
 
 
+class MirrorError(ServerError):
+    """One of a file's addresses is given up for the others."""
+
+
 class TooLargeError(ServerError, DownloadCancelledError):
     """The file is larger than ``DOWNLOAD_MAXSIZE``."""
 

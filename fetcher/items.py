@@ -26,6 +26,7 @@ class FileItem:
     :param retries: requests that had to be repeated.
     :param restarts: how often the file was begun anew because the resource had changed.
     :param seconds: from the file's turn to its end.
+    :param notes: what became of addresses that were given up, a sentence each.
     :param error: null, or ``{"type", "message", "line"}``.
     """
 
@@ -42,6 +43,7 @@ class FileItem:
     retries: int = 0
     restarts: int = 0
     seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
     error: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Self
 
+from scrapy import Request
 from scrapy.crawler import Crawler
 from scrapy.utils.asyncio import run_in_thread
 
@@ -18,6 +20,7 @@ from fetcher.contract import (
 )
 from fetcher.errors import ChecksumMismatchError, DecodeError, FetchError, Stopped
 from fetcher.items import FileItem
+from fetcher.rules.urls import redact
 from fetcher.transfer.download import Download
 
 _WRONG = (ChecksumMismatchError, DecodeError)
@@ -56,15 +59,41 @@ class CommitPipeline:
     async def _finish(self, item: FileItem, download: Download) -> FileItem:
         try:
             return await self._commit(item, download)
-        except _WRONG:
-            again = await self._fetch_again(item, download)
-            if again.download is None:
-                return again
+        except _WRONG as error:
+            await run_in_thread(download.discard)
+            item = _failed(item, error)
+        for request in download.others():
+            again = await self._fetch_again(item, request)
+            if again is None:
+                return _failed(item, self._stopped or Stopped("stopped: run again"))
+            item, second = again, again.download
+            if second is None:
+                continue
             try:
-                return await self._commit(again, again.download)
+                item = await self._commit(item, second)
             except _WRONG as error:
-                await run_in_thread(again.download.discard)
-                return _failed(again, error)
+                await run_in_thread(second.discard)
+                if download.brought:
+                    item.notes.append(_lied(second.address))
+                item = _failed(item, error)
+            else:
+                if item.status == "ok" and download.brought:
+                    known = set(item.notes)
+                    blamed = await self._blame(download, second.path)
+                    item.notes += [note for note in blamed if note not in known]
+                return item
+        return item
+
+    async def _blame(self, wrong: Download, right: Path) -> list[str]:
+        """Who brought the wrong bytes, a sentence each."""
+        self._open.add(wrong)
+        try:
+            return [_lied(address) for address in await run_in_thread(wrong.liars, right)]
+        except FetchError:
+            # The file itself is whole and right.
+            return []
+        finally:
+            self._open.discard(wrong)
 
     async def _commit(self, item: FileItem, download: Download) -> FileItem:
         began = time.monotonic()
@@ -88,17 +117,17 @@ class CommitPipeline:
         item.size, item.checksum = download.size, download.checksum
         return item
 
-    async def _fetch_again(self, item: FileItem, download: Download) -> FileItem:
-        """The bytes are wrong: begin the file anew, once."""
-        await run_in_thread(download.discard)
-        response = await self._crawler.engine.download_async(download.request.copy())
+    async def _fetch_again(self, item: FileItem, request: Request) -> FileItem | None:
+        """The bytes are wrong: begin the file anew; None when its turn did not come."""
+        response = await self._crawler.engine.download_async(request)
         again: FileItem | None = getattr(response, "item", None)
         if again is None:
-            return _failed(item, self._stopped or Stopped("stopped: run again"))
+            return None
         again.received += item.received
         again.retries += item.retries
         again.restarts += item.restarts + 1
         again.seconds += item.seconds
+        again.notes = item.notes + again.notes
         return again
 
     def _count(self, item: FileItem) -> None:
@@ -120,3 +149,7 @@ def _failed(item: FileItem, error: FetchError) -> FileItem:
     item.verified_by = []
     item.error = {"type": type(error).__name__, "message": error.message, "line": item.line}
     return item
+
+
+def _lied(address: str) -> str:
+    return f"{redact(address)} served wrong bytes"

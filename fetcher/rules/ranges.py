@@ -86,6 +86,11 @@ class Ranges:
         return done + sum(claim.position - claim.start for claim in self._claims)
 
     @property
+    def done(self) -> tuple[Range, ...]:
+        """What is there and no connection is at any more, in order and joined."""
+        return tuple(self._done)
+
+    @property
     def front(self) -> int:
         """How far the file is there without a gap from its start."""
         there = self.snapshot()
@@ -162,6 +167,19 @@ class Ranges:
             self._add_done(claim.start, claim.position)
         if claim.position < claim.end:
             self._free = _joined([*self._free, (claim.position, claim.end)])
+
+    def lose(self, start: int, end: int) -> None:
+        """These bytes, which were done, are to come again.
+
+        :raises ValueError: when they are not all done.
+        """
+        for index, (first, last) in enumerate(self._done):
+            if first <= start < end <= last:
+                rest = [(first, start), (end, last)]
+                self._done[index : index + 1] = [each for each in rest if each[0] < each[1]]
+                self._free = _joined([*self._free, (start, end)])
+                return
+        raise ValueError(f"{start}-{end} is not done")
 
     def rewind(self, claim: Claim) -> None:
         """The claim's bytes are to come again from its start."""

@@ -135,6 +135,10 @@ class FetchSpider(Spider):
             line=row.line or None,
             size=row.size,
             checksum=row.checksum,
+            mirrors=[split_credentials(mirror) for mirror in row.mirrors],
+            pieces=row.pieces.plain() if row.pieces else None,
+            splits=row.splits,
+            only=None,
         )
         return Request(
             url,

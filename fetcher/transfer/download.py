@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from pathlib import Path
+from threading import Event
 
 from scrapy import Request
 from scrapy.utils.asyncio import run_in_thread
@@ -13,10 +16,12 @@ from fetcher.disk.decoding import Decoding
 from fetcher.disk.journal import Journal
 from fetcher.disk.ledger import Ledger
 from fetcher.disk.part import Part
-from fetcher.errors import ChecksumMismatchError, SizeMismatchError, Stopped
+from fetcher.errors import ChecksumMismatchError, DiskError, SizeMismatchError, Stopped
 from fetcher.rules.answers import Version
 from fetcher.rules.existing import Completed
+from fetcher.transfer.addresses import addresses, alone
 from fetcher.transfer.safekeeping import Safekeeping
+from fetcher.transfer.trail import Brought, liars
 
 
 @dataclass(eq=False)
@@ -27,6 +32,8 @@ class Download:
     :param part: the open, locked part.
     :param version: the resource's size and validators.
     :param safekeeping: has hashed the file as far as it went.
+    :param pieces: whether its pieces have been compared with their hashes.
+    :param brought: who brought which bytes, where there is more than one address.
     :param stated: what the checksums are compared with: who states it, to ``algorithm:hex``.
     :param record: algorithm to compute for the report, empty for none.
     :param listed_size: bytes, if the list says.
@@ -39,6 +46,8 @@ class Download:
     part: Part
     version: Version
     safekeeping: Safekeeping
+    pieces: bool
+    brought: list[Brought]
     stated: dict[str, str]
     record: str
     listed_size: int | None
@@ -47,6 +56,17 @@ class Download:
     replaces: os.stat_result | None
     checksum: str | None = field(default=None, init=False)
     _decoding: Decoding | None = field(default=None, init=False)
+    _stopping: Event = field(default_factory=Event, init=False)
+
+    @property
+    def address(self) -> str:
+        """Where it came from, or first of all came from."""
+        return addresses(self.request)[0].url
+
+    @property
+    def path(self) -> Path:
+        """The final name."""
+        return self.part.final
 
     @property
     def size(self) -> int | None:
@@ -76,6 +96,8 @@ class Download:
         verified = ["size"]
         if self.version.validator:
             verified.append(self.version.validator)
+        if self.pieces:
+            verified.append("pieces")
         for source, expected in self.stated.items():
             algorithm = expected.partition(":")[0]
             if computed[algorithm] != expected:
@@ -95,9 +117,29 @@ class Download:
 
     def stop(self, reason: Stopped) -> None:
         """Break off a verification; :meth:`verify` raises ``reason``."""
+        self._stopping.set()
         self.safekeeping.stop(reason)
         if self._decoding is not None:
             self._decoding.stop(reason)
+
+    def others(self) -> Iterator[Request]:
+        """Requests that fetch the file anew when its bytes are wrong, one after the other.
+
+        Where it has several addresses, each is asked alone: then it is clear whose bytes are wrong.
+        """
+        count = len(addresses(self.request))
+        for index in range(count):
+            yield alone(self.request, index if count > 1 else None)
+
+    def liars(self, right: Path) -> list[str]:
+        """The addresses that brought other bytes than those of the right file; reads it all.
+
+        :raises DiskError: when it cannot be read.
+        """
+        try:
+            return liars(self.brought, right, self._stopping)
+        except OSError as error:
+            raise DiskError(f"{right} cannot be read: {error.strerror or error}") from error
 
     def discard(self) -> None:
         """Remove the part: its bytes are wrong."""

@@ -34,6 +34,11 @@ class Expectations:
         return None if self._coded else self._meta["size"]
 
     @property
+    def listed(self) -> bool:
+        """Whether the list itself has something to compare all bytes with."""
+        return "list" in self.stated
+
+    @property
     def algorithms(self) -> set[str]:
         """What has to be computed of the bytes."""
         compared = {value.partition(":")[0] for value in self.stated.values()}

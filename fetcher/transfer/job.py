@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from scrapy import Request
@@ -30,13 +31,22 @@ from fetcher.items import FileItem
 from fetcher.rules.answers import Version, version_of
 from fetcher.rules.existing import Action, Completed
 from fetcher.rules.names import disposition_name
+from fetcher.rules.pieces import Pieces
+from fetcher.rules.resource import Resource
 from fetcher.rules.urls import redact
-from fetcher.transfer.coordinator import Counts, Transfer
+from fetcher.transfer.addresses import addresses
+from fetcher.transfer.coordinator import Transfer
 from fetcher.transfer.download import Download
 from fetcher.transfer.expectations import Expectations
 from fetcher.transfer.hosts import Hosts
+from fetcher.transfer.intake import Counts, Intake
 from fetcher.transfer.opening import Opening, Start
 from fetcher.transfer.probe import Probe
+from fetcher.transfer.source import Source
+
+MIRROR_ROUNDS = 4
+"""How often each connection to a file with mirrors takes a range, at least: the faster ones come
+back sooner and take more."""
 
 
 class NotModified(Exception):  # noqa: N818 - an outcome, not an error
@@ -70,10 +80,11 @@ class FileJob:
         meta: FileMeta = request.meta[META_FETCH]
         self._request = request
         self._meta = meta
-        self._config = config
+        splits = meta["splits"]
+        self._config = config if splits is None else replace(config, max_splits=splits)
         self._send = send
         self._ledger = ledger
-        self._host = hosts.of(request.url)
+        self._hosts = hosts
         self._progress = progress
         self._out = Path(meta["out"])
         self._opening = Opening(meta, config, ledger)
@@ -142,9 +153,9 @@ class FileJob:
     def _leave(self, part: Part) -> None:
         """Close the part; one without a byte of the file is not worth keeping."""
         if self._transfer is not None:
-            part = self._transfer.part
+            part = self._transfer.intake.part
             if part.fd >= 0:
-                if self._transfer.received or part.has_journal:
+                if self._transfer.intake.received or part.has_journal:
                     part.release_spare()
                 else:
                     part.discard()
@@ -152,30 +163,41 @@ class FileJob:
 
     # --- the transfer ---------------------------------------------------------------------------
 
-    async def _fetch_into(self, part: Part, start: Start) -> FileItem:
-        transfer = Transfer(
-            self._request,
+    def _begin(self, part: Part, condition: dict[str, str]) -> Transfer:
+        requests = addresses(self._request)
+        resource = Resource(condition)
+        intake = Intake(
+            resource,
             part,
             self._config,
-            self._send,
-            self._host,
             self._progress,
             self._expectations,
             self._on_first,
-            start.condition,
+            Pieces.from_plain(self._meta["pieces"]),
+            rounds=MIRROR_ROUNDS if len(requests) > 1 else 1,
         )
+        sources: list[Source] = []
+        for request in requests:
+            known = Resource() if sources else resource
+            host = self._hosts.of(request.url)
+            sources.append(Source(request, self._send, host, self._progress, intake, known))
+        return Transfer(intake, sources, self._config)
+
+    async def _fetch_into(self, part: Part, start: Start) -> FileItem:
+        transfer = self._begin(part, start.condition)
+        intake = transfer.intake
         self._transfer = transfer
-        self._counts = transfer.counts
+        self._counts = intake.counts
         if start.journal is not None:
-            transfer.resource.verifiable = bool(self._expectations.stated)
-            transfer.resume(start.journal)
-            self._compute(transfer, start.journal.version)
+            intake.resource.verifiable = self._verifiable
+            intake.resume(start.journal)
+            self._compute(intake, start.journal.version)
         self._check_stopped()
         try:
             await transfer.run()
         except NotModified:
-            await run_in_thread(transfer.part.discard)
-            transfer.part.close()
+            await run_in_thread(intake.part.discard)
+            intake.part.close()
             return self._unchanged()
         return self._fetched(transfer, start.replaces)
 
@@ -186,13 +208,19 @@ class FileJob:
         self._expectations.meet(self._name, answer, version)
         self._take_server_name(answer)
         if self._transfer is not None:
-            self._check_room(self._transfer.part, version.size)
-            self._compute(self._transfer, version)
-            self._transfer.resource.verifiable = bool(self._expectations.stated)
+            intake = self._transfer.intake
+            self._check_room(intake.part, version.size)
+            self._compute(intake, version)
+            intake.resource.verifiable = self._verifiable
 
-    def _compute(self, transfer: Transfer, version: Version) -> None:
+    @property
+    def _verifiable(self) -> bool:
+        """Whether all bytes will be compared with something in the end."""
+        return bool(self._expectations.stated) or self._meta["pieces"] is not None
+
+    def _compute(self, intake: Intake, version: Version) -> None:
         """Hash the file as it comes; a compressed one is hashed when it is decoded."""
-        transfer.safekeeping.compute(() if version.codings else self._expectations.algorithms)
+        intake.safekeeping.compute(() if version.codings else self._expectations.algorithms)
 
     def _server_name(self, answer: Answer) -> str | None:
         """Another name that the server gives to a row without one; None where there is none."""
@@ -205,8 +233,8 @@ class FileJob:
 
     def _take_server_name(self, answer: Answer) -> None:
         """Go on under the name that the server gives, as long as nothing has been written."""
-        transfer = self._transfer
-        if transfer is None or transfer.received:
+        intake = self._transfer.intake if self._transfer is not None else None
+        if intake is None or intake.received:
             return
         name = self._server_name(answer)
         if name is None:
@@ -218,9 +246,9 @@ class FileJob:
         if part.resumable is not None:
             part.close()
             raise Renamed
-        transfer.part.discard()
-        transfer.part.close()
-        transfer.adopt(part)
+        intake.part.discard()
+        intake.part.close()
+        intake.adopt(part)
 
     def _check_room(self, part: Part, size: int | None) -> None:
         if size is None:
@@ -288,6 +316,8 @@ class FileJob:
             restarts=counts.restarts,
         )
         item.line = self._meta["line"]
+        if self._transfer is not None:
+            item.notes = list(self._transfer.sources.notes)
         return item
 
     def _unchanged(self) -> FileItem:
@@ -297,13 +327,16 @@ class FileJob:
         return item
 
     def _fetched(self, transfer: Transfer, replaces: os.stat_result | None) -> FileItem:
-        version = transfer.resource.version or version_of(Answer(transfer.url, 200), None)
+        intake = transfer.intake
+        version = intake.resource.version or version_of(Answer(transfer.url, 200), None)
         item = self._item("ok")
         item.download = Download(
             request=self._request,
-            part=transfer.part,
+            part=intake.part,
             version=version,
-            safekeeping=transfer.safekeeping,
+            safekeeping=intake.safekeeping,
+            pieces=intake.check is not None,
+            brought=transfer.trail.all() if transfer.sources.several else [],
             stated=self._expectations.stated,
             record=self._config.record_checksum,
             listed_size=self._meta["size"],

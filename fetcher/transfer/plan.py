@@ -23,9 +23,12 @@ class Plan:
     :param config: the settings.
     :param resource: says whether ranges, and several connections, make sense.
     :param done: ranges that are there already.
+    :param rounds: how often each connection takes a range, at least; more where connections differ.
     """
 
-    def __init__(self, config: Config, resource: Resource, done: tuple[Range, ...] = ()) -> None:
+    def __init__(
+        self, config: Config, resource: Resource, done: tuple[Range, ...] = (), rounds: int = 1
+    ) -> None:
         version = resource.version
         self.ranges = Ranges(version.size if version else None, done)
         self.streaming: set[RangeWriter] = set()
@@ -35,6 +38,7 @@ class Plan:
         self._whole = False
         self._config = config
         self._resource = resource
+        self._rounds = rounds
         self._cap = config.max_splits
 
     @property
@@ -62,7 +66,7 @@ class Plan:
             return self.ranges.claim(UNKNOWN)
         if self.ranges.size is None:
             return self.ranges.claim(least)
-        share = self.ranges.free // self._config.max_splits
+        share = self.ranges.free // (self._config.max_splits * self._rounds)
         return self.ranges.claim(max(least, min(share, CHUNK)), least) or self._steal()
 
     def take_whole(self, writer: RangeWriter, version: Version) -> bool:

@@ -1,0 +1,120 @@
+"""Compares the pieces of a file with their hashes as they complete."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from scrapy.utils.asyncio import run_in_thread
+
+from fetcher.disk.part import Part
+from fetcher.errors import SizeMismatchError, Stopped
+from fetcher.rules.pieces import Pieces
+from fetcher.rules.ranges import Range
+
+LOOK_BYTES = 64 << 20
+"""At most so many are hashed in one look, and one piece at least."""
+
+_BLOCK = 2 << 20
+
+
+class PieceCheck:
+    """The pieces of one part.
+
+    :param pieces: what the list says.
+    :param part: the open part; its pieces are read back from the page cache.
+    :param size: bytes of the file.
+    :raises SizeMismatchError: a file of that size has other pieces.
+    """
+
+    def __init__(self, pieces: Pieces, part: Part, size: int) -> None:
+        if not pieces.fits(size):
+            raise SizeMismatchError(
+                f"the list has the hashes of {len(pieces.hashes)} pieces of {pieces.length} bytes "
+                f"for {part.name}, but the server's has {size} bytes: correct the list"
+            )
+        self.failures: Counter[int] = Counter()
+        """How often a piece was wrong."""
+        self._pieces = pieces
+        self._part = part
+        self._size = size
+        self._good = bytearray(len(pieces.hashes))
+        self._stopped: Stopped | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every piece has been found right."""
+        return 0 not in self._good
+
+    @property
+    def front(self) -> int:
+        """How far the file is right without a gap from its start."""
+        first = self._good.find(0)
+        return self._size if first < 0 else first * self._pieces.length
+
+    def index(self, start: int) -> int:
+        """Which piece begins there."""
+        return start // self._pieces.length
+
+    def stop(self, reason: Stopped) -> None:
+        """Break off; :meth:`look` raises ``reason``."""
+        self._stopped = reason
+
+    def ready(self, done: Iterable[Range]) -> bool:
+        """Whether there is a piece to look at."""
+        return next(self._unknown(done), None) is not None
+
+    async def look(self, done: Iterable[Range]) -> list[Range]:
+        """Hash some of the pieces that are there; those that are wrong.
+
+        :param done: what is written and not being written to.
+        :raises DiskError: they cannot be read.
+        """
+        batch, count = [], 0
+        for index in self._unknown(done):
+            if count >= LOOK_BYTES:
+                break
+            batch.append(index)
+            count += self._pieces.length
+        wrong = await run_in_thread(self._hash, batch) if batch else []
+        if self._stopped is not None:
+            raise self._stopped
+        self.failures.update(wrong)
+        return [self._pieces.span(index, self._size) for index in wrong]
+
+    def _unknown(self, done: Iterable[Range]) -> Iterator[int]:
+        """The pieces that lie in what is done and have not been found right."""
+        length = self._pieces.length
+        for start, end in done:
+            first = -(-start // length)
+            last = len(self._good) if end >= self._size else end // length
+            at = self._good.find(0, first, last)
+            while at >= 0:
+                yield at
+                at = self._good.find(0, at + 1, last)
+
+    def _hash(self, batch: list[int]) -> list[int]:
+        wrong = []
+        for index in batch:
+            if self._stopped is not None:
+                break
+            with self._part.told("read back"):
+                right = self._digest(index) == self._pieces.hashes[index]
+            if right:
+                self._good[index] = 1
+            else:
+                wrong.append(index)
+        return wrong
+
+    def _digest(self, index: int) -> str:
+        digest = hashlib.new(self._pieces.algorithm, usedforsecurity=False)
+        at, end = self._pieces.span(index, self._size)
+        while at < end:
+            data = os.pread(self._part.fd, min(_BLOCK, end - at), at)
+            if not data:
+                raise OSError(f"the file ends at {at} instead of {end}")
+            digest.update(data)
+            at += len(data)
+        return digest.hexdigest()
