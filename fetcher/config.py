@@ -59,6 +59,7 @@ class Config:
     ssh_known_hosts: str = "~/.ssh/known_hosts"
     ssh_host_key_policy: str = "reject"
     ssh_key: str | None = None
+    cookies: str = ""
     ftp_tls: str = "auto"
     max_size: int = 0
     verify_certificates: bool = True
@@ -90,6 +91,7 @@ class Config:
             ssh_host_key_policy=read.choice(
                 "FETCHER_SSH_HOST_KEY_POLICY", cls.ssh_host_key_policy, HOST_KEY_POLICIES
             ),
+            cookies=str(settings.get("FETCHER_COOKIES") or ""),
             ssh_key=str(settings.get("FETCHER_SSH_KEY") or "") or None,
             ftp_tls=read.choice("FETCHER_FTP_TLS", cls.ftp_tls, FTP_TLS_MODES),
             max_size=read.size("DOWNLOAD_MAXSIZE", cls.max_size),

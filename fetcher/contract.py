@@ -52,6 +52,8 @@ class FileMeta(TypedDict):
     """Bytes, if the list says."""
     checksum: str | None
     """``algorithm:hex``, if the list says."""
+
+    # A job folder may hold rows of an earlier version, without these.
     mirrors: list[tuple[str, str | None]]
     """Further addresses, best first, each with its own ``Authorization`` header."""
     pieces: dict[str, Any] | None

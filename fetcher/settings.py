@@ -51,6 +51,10 @@ without any fails), `off`."""
 FETCHER_RECORD_CHECKSUM = "sha256"
 """Computed for the report even when there is nothing to compare with; empty for none."""
 
+FETCHER_COOKIES = None
+"""A file of cookies in Netscape's format, as browsers' extensions, curl and wget write it; each
+goes to the hosts and paths that it is for."""
+
 FETCHER_SSH_KNOWN_HOSTS = "~/.ssh/known_hosts"
 """The file of SSH host keys that are trusted; unknown and changed ones are refused."""
 

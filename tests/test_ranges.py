@@ -154,6 +154,17 @@ class AnyOrder(RuleBasedStateMachine):
         self.ranges.release(claim)
         assert claim not in self.ranges.claims
 
+    @precondition(lambda self: self.ranges.done)
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        first, last = data.draw(st.sampled_from(self.ranges.done))
+        start = data.draw(st.integers(first, last - 1))
+        end = data.draw(st.integers(start + 1, last))
+        self.ranges.lose(start, end)
+        self.there -= set(range(start, end))
+        with pytest.raises(ValueError, match="is not done"):
+            self.ranges.lose(start, end)
+
     @precondition(lambda self: self.ranges.size is None)
     @rule(more=st.integers(0, MOST))
     def set_size(self, more: int) -> None:

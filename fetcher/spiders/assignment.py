@@ -13,6 +13,7 @@ from fetcher.disk.folding import folds_names
 from fetcher.disk.ledger import Ledger
 from fetcher.errors import DiskError, InvalidListError
 from fetcher.lists import BadRow, ListSource, Row, make_row, open_list
+from fetcher.spiders.credentials import Credentials
 
 REPORT = "report.jsonl"
 
@@ -27,12 +28,14 @@ class Assignment:
     :param rows: given by the argument ``url``.
     :param source: the list of the argument ``urls``.
     :param out: the output folder, absolute; it exists.
+    :param credentials: logins and cookies that the user keeps in files.
     :param folds_names: there, names that differ only in case or Unicode form are one.
     """
 
     rows: tuple[Row | BadRow, ...]
     source: ListSource | None
     out: Path
+    credentials: Credentials
     folds_names: bool
 
     def __iter__(self) -> Iterator[Row | BadRow]:
@@ -58,6 +61,7 @@ def prepare(arguments: Mapping[str, str], settings: Settings) -> Assignment:
             f"unknown argument {unknown[0]!r}: the arguments are {', '.join(ARGUMENTS)}"
         )
     _check_job_folder(settings.get("JOBDIR"))
+    credentials = Credentials(config.cookies)
     rows = tuple(make_row(0, {"url": url}) for url in arguments.get("url", "").split())
     location = arguments.get("urls")
     if location:
@@ -74,7 +78,7 @@ def prepare(arguments: Mapping[str, str], settings: Settings) -> Assignment:
         if source is not None:
             source.close()
         raise
-    return Assignment(rows, source, out, folds_names(out))
+    return Assignment(rows, source, out, credentials, folds_names(out))
 
 
 def _check_job_folder(folder: str | None) -> None:

@@ -17,7 +17,7 @@ from fetcher.contract import META_FETCH, FileMeta
 from fetcher.errors import FetchError
 from fetcher.items import FileItem
 from fetcher.lists import BadRow, Naming, Row
-from fetcher.rules.urls import redact, split_credentials
+from fetcher.rules.urls import redact
 from fetcher.spiders.assignment import REPORT, Assignment, prepare
 from fetcher.spiders.feed import RowFeed
 
@@ -127,7 +127,10 @@ class FetchSpider(Spider):
         name = self._naming.assign(row)
         if name is None:
             return None
-        url, authorization = split_credentials(row.url)
+        credentials = self._assignment.credentials
+        url, authorization = credentials.split(row.url)
+        cookies = credentials.cookies(url)
+        headers = {"Authorization": authorization, "Cookie": cookies} | dict(row.headers)
         meta = FileMeta(
             name=name,
             named=row.name is not None,
@@ -135,14 +138,14 @@ class FetchSpider(Spider):
             line=row.line or None,
             size=row.size,
             checksum=row.checksum,
-            mirrors=[split_credentials(mirror) for mirror in row.mirrors],
+            mirrors=[credentials.split(mirror) for mirror in row.mirrors],
             pieces=row.pieces.plain() if row.pieces else None,
             splits=row.splits,
             only=None,
         )
         return Request(
             url,
-            headers={"Authorization": authorization} if authorization else None,
+            headers={name: value for name, value in headers.items() if value},
             meta={META_FETCH: meta},
             callback=self.parse,
             errback=self.failed,

@@ -16,12 +16,12 @@ def addresses(request: Request) -> list[Request]:
     """
     meta: FileMeta = request.meta[META_FETCH]
     requests = [request]
-    for url, authorization in meta["mirrors"]:
+    for url, authorization in meta.get("mirrors") or ():
         headers = {"Authorization": authorization} if authorization else {}
         # What Scrapy noted in the first request's meta, such as its proxy, is that address' own.
         plain = {META_FETCH: meta}
         requests.append(request.replace(url=url, headers=headers, meta=plain))
-    only = meta["only"]
+    only = meta.get("only")
     return requests if only is None else [requests[only]]
 
 

@@ -80,7 +80,7 @@ class FileJob:
         meta: FileMeta = request.meta[META_FETCH]
         self._request = request
         self._meta = meta
-        splits = meta["splits"]
+        splits = meta.get("splits")
         self._config = config if splits is None else replace(config, max_splits=splits)
         self._send = send
         self._ledger = ledger
@@ -173,7 +173,7 @@ class FileJob:
             self._progress,
             self._expectations,
             self._on_first,
-            Pieces.from_plain(self._meta["pieces"]),
+            Pieces.from_plain(self._meta.get("pieces")),
             rounds=MIRROR_ROUNDS if len(requests) > 1 else 1,
         )
         sources: list[Source] = []
@@ -216,7 +216,7 @@ class FileJob:
     @property
     def _verifiable(self) -> bool:
         """Whether all bytes will be compared with something in the end."""
-        return bool(self._expectations.stated) or self._meta["pieces"] is not None
+        return bool(self._expectations.stated) or self._meta.get("pieces") is not None
 
     def _compute(self, intake: Intake, version: Version) -> None:
         """Hash the file as it comes; a compressed one is hashed when it is decoded."""

@@ -123,7 +123,7 @@ class Opening:
             return False
         if version.validator is not None:
             return True
-        return self._meta["checksum"] is not None or self._meta["pieces"] is not None
+        return self._meta["checksum"] is not None or self._meta.get("pieces") is not None
 
 
 def _condition(remembered: Completed) -> dict[str, str]:
