@@ -13,10 +13,11 @@ from fetcher.disk.folding import folds_names
 from fetcher.disk.ledger import Ledger
 from fetcher.errors import DiskError, InvalidListError
 from fetcher.lists import BadRow, ListSource, Row, make_row, open_list
+from fetcher.rules.shards import Shard
 
 REPORT = "report.jsonl"
 
-ARGUMENTS = ("urls", "url", "out", "format")
+ARGUMENTS = ("urls", "url", "out", "format", "shard")
 """The spider's arguments (``-a``); Scrapyd adds ``_job``."""
 
 
@@ -28,17 +29,24 @@ class Assignment:
     :param source: the list of the argument ``urls``.
     :param out: the output folder, absolute; it exists.
     :param folds_names: there, names that differ only in case or Unicode form are one.
+    :param shard: of all these, only the files of this shard; None for all.
     """
 
     rows: tuple[Row | BadRow, ...]
     source: ListSource | None
     out: Path
     folds_names: bool
+    shard: Shard | None = None
 
     def __iter__(self) -> Iterator[Row | BadRow]:
         yield from self.rows
         if self.source is not None:
             yield from self.source
+
+    @property
+    def report(self) -> Path:
+        """Where the report belongs."""
+        return self.out / (REPORT if self.shard is None else self.shard.report)
 
     def close(self) -> None:
         """Close the list; a thread that waits for its next row is let go."""
@@ -57,6 +65,7 @@ def prepare(arguments: Mapping[str, str], settings: Settings) -> Assignment:
         raise InvalidListError(
             f"unknown argument {unknown[0]!r}: the arguments are {', '.join(ARGUMENTS)}"
         )
+    shard = _shard(arguments.get("shard"))
     _check_job_folder(settings.get("JOBDIR"))
     rows = tuple(make_row(0, {"url": url}) for url in arguments.get("url", "").split())
     location = arguments.get("urls")
@@ -70,11 +79,23 @@ def prepare(arguments: Mapping[str, str], settings: Settings) -> Assignment:
     out = Path(arguments.get("out") or (base / source.name if source else base)).absolute()
     try:
         _make_folder(out)
+        assignment = Assignment(rows, source, out, folds_names(out), shard)
+        if assignment.report.is_dir():
+            raise DiskError(f"a folder stands where the report belongs: remove {assignment.report}")
     except BaseException:
         if source is not None:
             source.close()
         raise
-    return Assignment(rows, source, out, folds_names(out))
+    return assignment
+
+
+def _shard(text: str | None) -> Shard | None:
+    if not text:
+        return None
+    try:
+        return Shard.parse(text)
+    except ValueError as error:
+        raise InvalidListError(str(error)) from error
 
 
 def _check_job_folder(folder: str | None) -> None:
@@ -115,6 +136,4 @@ def _make_folder(out: Path) -> None:
             f"the output folder {out} cannot be written to: change its mode, or choose another by "
             "-a out="
         )
-    if (out / REPORT).is_dir():
-        raise DiskError(f"a folder stands where the report belongs: remove {out / REPORT}")
     Ledger(out).close()

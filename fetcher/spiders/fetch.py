@@ -18,7 +18,7 @@ from fetcher.errors import FetchError
 from fetcher.items import FileItem
 from fetcher.lists import BadRow, Naming, Row
 from fetcher.rules.urls import redact, split_credentials
-from fetcher.spiders.assignment import REPORT, Assignment, prepare
+from fetcher.spiders.assignment import Assignment, prepare
 from fetcher.spiders.feed import RowFeed
 
 _ROWS = "rows"
@@ -37,6 +37,7 @@ class FetchSpider(Spider):
     :param url: one or more addresses, separated by white space.
     :param out: the output folder; default: ``FETCHER_OUTPUT_DIR`` and in it the list's name.
     :param format: ``tsv``, ``csv`` or ``txt``; default: told from the list.
+    :param shard: ``i/n``: only the files whose names hash to shard i of n.
     """
 
     name = "fetch"
@@ -44,7 +45,7 @@ class FetchSpider(Spider):
     def __init__(self, assignment: Assignment, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.out = assignment.out
-        self.report = (assignment.out / REPORT).as_uri().replace("file:", "report:", 1)
+        self.report = assignment.report.as_uri().replace("file:", "report:", 1)
         self.state: dict[str, Any] = {}
         self._assignment = assignment
         self._naming = Naming(fold=assignment.folds_names)
@@ -122,10 +123,14 @@ class FetchSpider(Spider):
             await self.crawler.signals.wait_for(signals.scheduler_empty)
 
     def _entry(self, row: Row | BadRow) -> Request | FileItem | None:
+        shard = self._assignment.shard
         if isinstance(row, BadRow):
+            if shard is not None and not shard.takes_line(row.line):
+                return None
             return _failed(row.name or row.url or "", row.url, row.error, row.line or None)
+        # Named before it is passed by: numbers are the same in each shard.
         name = self._naming.assign(row)
-        if name is None:
+        if name is None or (shard is not None and not shard.takes(name)):
             return None
         url, authorization = split_credentials(row.url)
         meta = FileMeta(
