@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Protocol
 
+from fetcher.contract import FileMeta
 from fetcher.errors import InvalidSettingError
 from fetcher.rules.checksums import ALGORITHMS
 
@@ -94,6 +95,16 @@ class Config:
             ftp_tls=read.choice("FETCHER_FTP_TLS", cls.ftp_tls, FTP_TLS_MODES),
             max_size=read.size("DOWNLOAD_MAXSIZE", cls.max_size),
             verify_certificates=read.flag("DOWNLOAD_VERIFY_CERTIFICATES", cls.verify_certificates),
+        )
+
+    def of_file(self, meta: FileMeta) -> Config:
+        """The settings for one file, which may have some of its own."""
+        # A job folder may hold records of an earlier version, without these keys.
+        tries, if_exists = meta.get("tries"), meta.get("if_exists")
+        if tries is None and if_exists is None:
+            return self
+        return replace(
+            self, max_tries=tries or self.max_tries, if_exists=if_exists or self.if_exists
         )
 
     def least_concurrent_requests(self) -> int:

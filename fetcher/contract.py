@@ -52,6 +52,12 @@ class FileMeta(TypedDict):
     """Bytes, if the list says."""
     checksum: str | None
     """``algorithm:hex``, if the list says."""
+    splits: int | None
+    """The most connections for this file, if the list says."""
+    tries: int | None
+    """``FETCHER_MAX_TRIES`` for this file, where it has one of its own."""
+    if_exists: str | None
+    """``FETCHER_IF_EXISTS`` for this file, where it has one of its own."""
 
 
 @dataclass

@@ -30,6 +30,8 @@ class Assignment:
     :param out: the output folder, absolute; it exists.
     :param folds_names: there, names that differ only in case or Unicode form are one.
     :param shard: of all these, only the files of this shard; None for all.
+    :param headers: names and values for the requests to each row's origin; those of the row itself
+        go before.
     """
 
     rows: tuple[Row | BadRow, ...]
@@ -37,6 +39,7 @@ class Assignment:
     out: Path
     folds_names: bool
     shard: Shard | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
     def __iter__(self) -> Iterator[Row | BadRow]:
         yield from self.rows
@@ -54,9 +57,17 @@ class Assignment:
             self.source.close()
 
 
-def prepare(arguments: Mapping[str, str], settings: Settings) -> Assignment:
+def prepare(
+    arguments: Mapping[str, str],
+    settings: Settings,
+    rows: tuple[Row | BadRow, ...] = (),
+    headers: tuple[tuple[str, str], ...] = (),
+) -> Assignment:
     """Check arguments and settings, open the list and make the output folder.
 
+    :param arguments: of the spider.
+    :param rows: to fetch before those of the arguments.
+    :param headers: for all rows, see :class:`Assignment`.
     :raises FetchError: one sentence that says which is wrong.
     """
     config = Config.from_settings(settings)
@@ -67,7 +78,7 @@ def prepare(arguments: Mapping[str, str], settings: Settings) -> Assignment:
         )
     shard = _shard(arguments.get("shard"))
     _check_job_folder(settings.get("JOBDIR"))
-    rows = tuple(make_row(0, {"url": url}) for url in arguments.get("url", "").split())
+    rows += tuple(make_row(0, {"url": url}) for url in arguments.get("url", "").split())
     location = arguments.get("urls")
     if location:
         source = open_list(location, arguments.get("format"))
@@ -79,7 +90,7 @@ def prepare(arguments: Mapping[str, str], settings: Settings) -> Assignment:
     out = Path(arguments.get("out") or (base / source.name if source else base)).absolute()
     try:
         _make_folder(out)
-        assignment = Assignment(rows, source, out, folds_names(out), shard)
+        assignment = Assignment(rows, source, out, folds_names(out), shard, headers)
         if assignment.report.is_dir():
             raise DiskError(f"a folder stands where the report belongs: remove {assignment.report}")
     except BaseException:
@@ -129,11 +140,10 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DiskError(
-            f"the output folder {out} cannot be made: {error.strerror}; choose another by -a out="
+            f"the output folder {out} cannot be made: {error.strerror}; choose another"
         ) from error
     if not os.access(out, os.W_OK | os.X_OK):
         raise DiskError(
-            f"the output folder {out} cannot be written to: change its mode, or choose another by "
-            "-a out="
+            f"the output folder {out} cannot be written to: change its mode, or choose another"
         )
     Ledger(out).close()

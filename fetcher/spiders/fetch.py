@@ -17,6 +17,7 @@ from fetcher.contract import META_FETCH, FileMeta
 from fetcher.errors import FetchError
 from fetcher.items import FileItem
 from fetcher.lists import BadRow, Naming, Row
+from fetcher.rules.headers import merge_headers
 from fetcher.rules.urls import redact, split_credentials
 from fetcher.spiders.assignment import Assignment, prepare
 from fetcher.spiders.feed import RowFeed
@@ -133,21 +134,27 @@ class FetchSpider(Spider):
         if name is None or (shard is not None and not shard.takes(name)):
             return None
         url, authorization = split_credentials(row.url)
-        meta = FileMeta(
+        login = (("Authorization", authorization),) if authorization else ()
+        return Request(
+            url,
+            headers=merge_headers(login, self._assignment.headers, row.headers),
+            meta={META_FETCH: self._meta(row, name)},
+            callback=self.parse,
+            errback=self.failed,
+            dont_filter=True,
+        )
+
+    def _meta(self, row: Row, name: str) -> FileMeta:
+        return FileMeta(
             name=name,
             named=row.name is not None,
             out=str(self.out),
             line=row.line or None,
             size=row.size,
             checksum=row.checksum,
-        )
-        return Request(
-            url,
-            headers={"Authorization": authorization} if authorization else None,
-            meta={META_FETCH: meta},
-            callback=self.parse,
-            errback=self.failed,
-            dont_filter=True,
+            splits=row.splits,
+            tries=None,
+            if_exists=None,
         )
 
 
