@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Protocol
 
+from fetcher.contract import FileMeta
 from fetcher.errors import InvalidSettingError
 from fetcher.rules.checksums import ALGORITHMS
 
@@ -97,6 +98,17 @@ class Config:
             max_size=read.size("DOWNLOAD_MAXSIZE", cls.max_size),
             verify_certificates=read.flag("DOWNLOAD_VERIFY_CERTIFICATES", cls.verify_certificates),
         )
+
+    def of_file(self, meta: FileMeta) -> Config:
+        """The settings for one file, which may have some of its own."""
+        # A job folder may hold rows of an earlier version, without these keys.
+        own = {
+            "max_splits": meta.get("splits"),
+            "max_tries": meta.get("tries"),
+            "if_exists": meta.get("if_exists"),
+        }
+        changes: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
+        return replace(self, **changes) if changes else self
 
     def least_concurrent_requests(self) -> int:
         """``CONCURRENT_REQUESTS`` below this would starve files of their turn.

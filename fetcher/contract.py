@@ -54,12 +54,16 @@ class FileMeta(TypedDict):
     """``algorithm:hex``, if the list says."""
 
     # A job folder may hold rows of an earlier version, without these.
+    splits: int | None
+    """``FETCHER_MAX_SPLITS`` for this file, where it has one of its own."""
+    tries: int | None
+    """``FETCHER_MAX_TRIES`` for this file, where it has one of its own."""
+    if_exists: str | None
+    """``FETCHER_IF_EXISTS`` for this file, where it has one of its own."""
     mirrors: list[tuple[str, str | None]]
     """Further addresses, best first, each with its own ``Authorization`` header."""
     pieces: dict[str, Any] | None
     """The hashes of its pieces, if the list says; see :meth:`fetcher.rules.pieces.Pieces.plain`."""
-    splits: int | None
-    """The most connections, if the list says."""
     only: int | None
     """The one address to ask: 0 for the row's own, 1 for its first mirror; None for all."""
 

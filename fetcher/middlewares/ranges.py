@@ -83,7 +83,7 @@ class RangeMiddleware:
         try:
             job = FileJob(
                 request,
-                self._config,
+                self._config.of_file(request.meta[META_FETCH]),
                 self._crawler.engine.download_async,
                 self._ledger(request.meta[META_FETCH]["out"]),
                 self._hosts,

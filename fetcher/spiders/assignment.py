@@ -13,11 +13,12 @@ from fetcher.disk.folding import folds_names
 from fetcher.disk.ledger import Ledger
 from fetcher.errors import DiskError, InvalidListError
 from fetcher.lists import BadRow, ListSource, Row, make_row, open_list
+from fetcher.rules.shards import Shard
 from fetcher.spiders.credentials import Credentials
 
 REPORT = "report.jsonl"
 
-ARGUMENTS = ("urls", "url", "out", "format")
+ARGUMENTS = ("urls", "url", "out", "format", "shard")
 """The spider's arguments (``-a``); Scrapyd adds ``_job``."""
 
 
@@ -30,6 +31,9 @@ class Assignment:
     :param out: the output folder, absolute; it exists.
     :param credentials: logins and cookies that the user keeps in files.
     :param folds_names: there, names that differ only in case or Unicode form are one.
+    :param shard: of all these, only the files of this shard; None for all.
+    :param headers: names and values for the requests to each row's origin; those of the row itself
+        go before.
     """
 
     rows: tuple[Row | BadRow, ...]
@@ -37,11 +41,18 @@ class Assignment:
     out: Path
     credentials: Credentials
     folds_names: bool
+    shard: Shard | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
     def __iter__(self) -> Iterator[Row | BadRow]:
         yield from self.rows
         if self.source is not None:
             yield from self.source
+
+    @property
+    def report(self) -> Path:
+        """Where the report belongs."""
+        return self.out / (REPORT if self.shard is None else self.shard.report)
 
     def close(self) -> None:
         """Close the list; a thread that waits for its next row is let go."""
@@ -49,9 +60,17 @@ class Assignment:
             self.source.close()
 
 
-def prepare(arguments: Mapping[str, str], settings: Settings) -> Assignment:
+def prepare(
+    arguments: Mapping[str, str],
+    settings: Settings,
+    rows: tuple[Row | BadRow, ...] = (),
+    headers: tuple[tuple[str, str], ...] = (),
+) -> Assignment:
     """Check arguments and settings, open the list and make the output folder.
 
+    :param arguments: of the spider.
+    :param rows: to fetch before those of the arguments.
+    :param headers: for all rows, see :class:`Assignment`.
     :raises FetchError: one sentence that says which is wrong.
     """
     config = Config.from_settings(settings)
@@ -60,9 +79,10 @@ def prepare(arguments: Mapping[str, str], settings: Settings) -> Assignment:
         raise InvalidListError(
             f"unknown argument {unknown[0]!r}: the arguments are {', '.join(ARGUMENTS)}"
         )
+    shard = _shard(arguments.get("shard"))
     _check_job_folder(settings.get("JOBDIR"))
     credentials = Credentials(config.cookies)
-    rows = tuple(make_row(0, {"url": url}) for url in arguments.get("url", "").split())
+    rows += tuple(make_row(0, {"url": url}) for url in arguments.get("url", "").split())
     location = arguments.get("urls")
     if location:
         source = open_list(location, arguments.get("format"))
@@ -74,11 +94,23 @@ def prepare(arguments: Mapping[str, str], settings: Settings) -> Assignment:
     out = Path(arguments.get("out") or (base / source.name if source else base)).absolute()
     try:
         _make_folder(out)
+        assignment = Assignment(rows, source, out, credentials, folds_names(out), shard, headers)
+        if assignment.report.is_dir():
+            raise DiskError(f"a folder stands where the report belongs: remove {assignment.report}")
     except BaseException:
         if source is not None:
             source.close()
         raise
-    return Assignment(rows, source, out, credentials, folds_names(out))
+    return assignment
+
+
+def _shard(text: str | None) -> Shard | None:
+    if not text:
+        return None
+    try:
+        return Shard.parse(text)
+    except ValueError as error:
+        raise InvalidListError(str(error)) from error
 
 
 def _check_job_folder(folder: str | None) -> None:
@@ -112,13 +144,10 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DiskError(
-            f"the output folder {out} cannot be made: {error.strerror}; choose another by -a out="
+            f"the output folder {out} cannot be made: {error.strerror}; choose another"
         ) from error
     if not os.access(out, os.W_OK | os.X_OK):
         raise DiskError(
-            f"the output folder {out} cannot be written to: change its mode, or choose another by "
-            "-a out="
+            f"the output folder {out} cannot be written to: change its mode, or choose another"
         )
-    if (out / REPORT).is_dir():
-        raise DiskError(f"a folder stands where the report belongs: remove {out / REPORT}")
     Ledger(out).close()

@@ -17,8 +17,9 @@ from fetcher.contract import META_FETCH, FileMeta
 from fetcher.errors import FetchError
 from fetcher.items import FileItem
 from fetcher.lists import BadRow, Naming, Row
+from fetcher.rules.headers import merge_headers
 from fetcher.rules.urls import redact
-from fetcher.spiders.assignment import REPORT, Assignment, prepare
+from fetcher.spiders.assignment import Assignment, prepare
 from fetcher.spiders.feed import RowFeed
 
 _ROWS = "rows"
@@ -37,6 +38,7 @@ class FetchSpider(Spider):
     :param url: one or more addresses, separated by white space.
     :param out: the output folder; default: ``FETCHER_OUTPUT_DIR`` and in it the list's name.
     :param format: ``tsv``, ``csv`` or ``txt``; default: told from the list.
+    :param shard: ``i/n``: only the files whose names hash to shard i of n.
     """
 
     name = "fetch"
@@ -44,7 +46,7 @@ class FetchSpider(Spider):
     def __init__(self, assignment: Assignment, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.out = assignment.out
-        self.report = (assignment.out / REPORT).as_uri().replace("file:", "report:", 1)
+        self.report = assignment.report.as_uri().replace("file:", "report:", 1)
         self.state: dict[str, Any] = {}
         self._assignment = assignment
         self._naming = Naming(fold=assignment.folds_names)
@@ -122,34 +124,45 @@ class FetchSpider(Spider):
             await self.crawler.signals.wait_for(signals.scheduler_empty)
 
     def _entry(self, row: Row | BadRow) -> Request | FileItem | None:
+        shard = self._assignment.shard
         if isinstance(row, BadRow):
+            if shard is not None and not shard.takes_line(row.line):
+                return None
             return _failed(row.name or row.url or "", row.url, row.error, row.line or None)
+        # Named before it is passed by: numbers are the same in each shard.
         name = self._naming.assign(row)
-        if name is None:
+        if name is None or (shard is not None and not shard.takes(name)):
             return None
         credentials = self._assignment.credentials
         url, authorization = credentials.split(row.url)
-        cookies = credentials.cookies(url)
-        headers = {"Authorization": authorization, "Cookie": cookies} | dict(row.headers)
-        meta = FileMeta(
+        known = (("Authorization", authorization), ("Cookie", credentials.cookies(url)))
+        return Request(
+            url,
+            headers=merge_headers(
+                tuple((name, value) for name, value in known if value),
+                self._assignment.headers,
+                row.headers,
+            ),
+            meta={META_FETCH: self._meta(row, name)},
+            callback=self.parse,
+            errback=self.failed,
+            dont_filter=True,
+        )
+
+    def _meta(self, row: Row, name: str) -> FileMeta:
+        return FileMeta(
             name=name,
             named=row.name is not None,
             out=str(self.out),
             line=row.line or None,
             size=row.size,
             checksum=row.checksum,
-            mirrors=[credentials.split(mirror) for mirror in row.mirrors],
+            mirrors=[self._assignment.credentials.split(mirror) for mirror in row.mirrors],
             pieces=row.pieces.plain() if row.pieces else None,
             splits=row.splits,
+            tries=None,
+            if_exists=None,
             only=None,
-        )
-        return Request(
-            url,
-            headers={name: value for name, value in headers.items() if value},
-            meta={META_FETCH: meta},
-            callback=self.parse,
-            errback=self.failed,
-            dont_filter=True,
         )
 
 

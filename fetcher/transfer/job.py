@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from scrapy import Request
@@ -80,8 +79,7 @@ class FileJob:
         meta: FileMeta = request.meta[META_FETCH]
         self._request = request
         self._meta = meta
-        splits = meta.get("splits")
-        self._config = config if splits is None else replace(config, max_splits=splits)
+        self._config = config
         self._send = send
         self._ledger = ledger
         self._hosts = hosts

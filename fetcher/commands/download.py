@@ -1,0 +1,275 @@
+"""``scrapy download``: fetches the addresses on the command line, for people who have no list.
+
+The same crawl as ``scrapy crawl fetch``; the options are its settings and arguments by other names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TextIO, cast
+
+from scrapy import signals
+from scrapy.commands import ScrapyCommand
+from scrapy.exceptions import UsageError
+
+from fetcher.commands.run import USAGE, complain, load_handler, run_crawl
+from fetcher.config import Config, parse_size
+from fetcher.errors import FetchError
+from fetcher.lists import BadRow, Row, make_row
+from fetcher.rules.checksums import parse_checksum
+from fetcher.rules.headers import parse_header
+from fetcher.spiders.assignment import Assignment, prepare
+
+if TYPE_CHECKING:
+    from scrapy.crawler import CrawlerProcessBase
+    from scrapy.settings import Settings
+
+SETTINGS = {
+    "max_parallel": "FETCHER_MAX_PARALLEL",
+    "max_splits": "FETCHER_MAX_SPLITS",
+    "max_tries": "FETCHER_MAX_TRIES",
+    "limit_rate": "FETCHER_RATE_LIMIT",
+}
+"""Options, and the settings whose values they give."""
+
+
+class Command(ScrapyCommand):
+    """Fetch files; exit statuses are those of ``scrapy crawl fetch``."""
+
+    requires_project = True
+
+    def syntax(self) -> str:
+        return "[options] URL [URL ...]"
+
+    def short_desc(self) -> str:
+        return "Download files over HTTP(S), FTP(S) and SFTP"
+
+    def long_desc(self) -> str:
+        return (
+            "Downloads files, several at a time and over several connections each, and verifies "
+            "them. Run the same command again to go on where it was stopped. The exit status is 0 "
+            "when every file is there, 1 when one failed or the run was stopped, 2 when the "
+            "command was called wrongly."
+        )
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        """See :class:`scrapy.commands.ScrapyCommand`."""
+        super().add_options(parser)
+        parser.error = _wrong_usage  # type: ignore[method-assign] # one line, not ten
+        add = parser.add_argument
+        add(
+            "--dir",
+            metavar="DIR",
+            default=".",
+            help="save the files in DIR, made if missing; by default the current folder",
+        )
+        add(
+            "-i",
+            "--input-file",
+            metavar="FILE",
+            help="fetch the files of a list as well; - for standard input",
+        )
+        add("--max-parallel", metavar="N", type=_count, help="files at a time; 5 by default")
+        add(
+            "--max-splits",
+            metavar="N",
+            type=_count,
+            help="connections per file, where the server allows it; 5 by default",
+        )
+        add(
+            "--max-tries",
+            metavar="N",
+            type=_count,
+            help="tries without progress before a file fails; 5 by default",
+        )
+        add(
+            "--timeouts",
+            metavar="SECONDS",
+            type=_seconds,
+            help="give a connection up after so long without a byte, 60 by default; an answer is "
+            "waited for as long, but at most FETCHER_CONNECT_TIMEOUT. A transfer as a whole may "
+            "take any time",
+        )
+        add("--limit-rate", metavar="RATE", type=_rate, help="bytes a second in all, such as 10M")
+        add(
+            "--checksum",
+            metavar="ALGO:HEX",
+            type=_checksum,
+            help="what the file must have: md5, sha1, sha256 or sha512; for exactly one URL",
+        )
+        add(
+            "--header",
+            metavar="'NAME: VALUE'",
+            type=_header,
+            action="append",
+            default=[],
+            help="send a header with the requests for each file, to the host of its address and to "
+            "no other (may be repeated)",
+        )
+        add("--overwrite", action="store_true", help="fetch files that are there already anew")
+        add("--quiet", action="store_true", help="show no progress and no warnings")
+        add(
+            "--show-errors",
+            action="store_true",
+            help="at the end, write the failed files and why to standard error, a line each",
+        )
+        add("--verbose", action="store_true", help="show the log in all detail")
+
+    def process_options(self, args: list[str], opts: argparse.Namespace) -> None:
+        """See :class:`scrapy.commands.ScrapyCommand`.
+
+        :raises UsageError: what is wrong, in one line.
+        """
+        try:
+            super().process_options(args, opts)
+            if opts.logfile:
+                Path(opts.logfile).open("a").close()
+        except OSError as error:
+            raise _usage(f"{error.filename} cannot be written to: {error.strerror}") from error
+        level = str(opts.loglevel or "INFO")
+        if not level.isdigit() and level not in logging.getLevelNamesMapping():
+            raise _usage(f"-L {level}: give DEBUG, INFO, WARNING, ERROR or CRITICAL")
+        rows = _rows(_addresses(args), opts)
+        load_handler()
+        try:
+            self._set(opts)
+            opts.assignment = self._prepare(rows, opts)
+        except FetchError as error:
+            complain(error)
+            sys.exit(USAGE)
+
+    def _set(self, opts: argparse.Namespace) -> None:
+        settings = self._settings()
+        values = {name: getattr(opts, option) for option, name in SETTINGS.items()}
+        if opts.timeouts is not None:
+            connect = Config.from_settings(settings).connect_timeout
+            values["FETCHER_STALL_TIMEOUT"] = opts.timeouts
+            values["FETCHER_CONNECT_TIMEOUT"] = min(opts.timeouts, connect)
+        if opts.overwrite:
+            values["FETCHER_IF_EXISTS"] = "overwrite"
+        if opts.quiet:
+            values["FETCHER_PROGRESS"] = "none"
+        if not opts.loglevel and (opts.verbose or opts.quiet):
+            values["LOG_LEVEL"] = "DEBUG" if opts.verbose else "ERROR"
+        for name, value in values.items():
+            if value is not None:
+                settings.set(name, value, priority="cmdline")
+
+    def _settings(self) -> Settings:
+        # Scrapy sets them, before it asks for anything.
+        return cast("Settings", self.settings)
+
+    def _prepare(self, rows: tuple[Row | BadRow, ...], opts: argparse.Namespace) -> Assignment:
+        arguments = {"out": str(Path(opts.dir).expanduser())}
+        if opts.input_file:
+            arguments["urls"] = opts.input_file
+        return prepare(arguments, self._settings(), rows, tuple(opts.header))
+
+    def run(self, args: list[str], opts: argparse.Namespace) -> None:
+        """See :class:`scrapy.commands.ScrapyCommand`."""
+        # What only this command needs is imported here: Scrapy imports every command whichever is
+        # run.
+        from fetcher.extensions.tally import Failure
+        from fetcher.items import FileItem
+        from fetcher.spiders.fetch import FetchSpider
+
+        process = cast("CrawlerProcessBase", self.crawler_process)
+        crawler = process.create_crawler(FetchSpider)
+        # In a file: there may be a million.
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as failures:
+
+            def note(item: object) -> None:
+                if isinstance(item, FileItem) and item.status == "failed":
+                    name, message = Failure.of(item)
+                    failures.write(f"{name}: {message}\n")
+
+            if opts.show_errors:
+                crawler.signals.connect(note, signals.item_scraped)
+            self.exitcode = run_crawl(process, crawler, assignment=opts.assignment)
+            _show(cast("TextIO", failures))
+
+
+def _show(failures: TextIO) -> None:
+    failures.seek(0)
+    for line in failures:
+        sys.stderr.write(line)
+
+
+def _addresses(args: list[str]) -> list[str]:
+    """What of the rest of the command line is meant as addresses."""
+    end = args.index("--") if "--" in args else len(args)
+    for arg in args[:end]:
+        if arg.startswith("-"):
+            raise _usage(f"unknown option {arg.partition('=')[0]}")
+    return args[:end] + args[end + 1 :]
+
+
+def _rows(addresses: list[str], opts: argparse.Namespace) -> tuple[Row | BadRow, ...]:
+    """One for each address; some may be unusable, which is reported as in any list."""
+    if not addresses and not opts.input_file:
+        raise _usage("nothing to fetch: give at least one URL, or a list by -i FILE")
+    if opts.checksum and (len(addresses) != 1 or opts.input_file):
+        raise _usage("--checksum is that of one file: give exactly one URL with it, and no list")
+    fields = {"checksum": opts.checksum} if opts.checksum else {}
+    rows = tuple(make_row(0, {"url": address, **fields}) for address in addresses)
+    bad = [row for row in rows if isinstance(row, BadRow)]
+    if bad and len(bad) == len(rows) and not opts.input_file:
+        raise _usage(bad[0].error.message)
+    return rows
+
+
+def _usage(message: str) -> UsageError:
+    return UsageError(message, print_help=False)
+
+
+def _wrong_usage(message: str) -> NoReturn:
+    # argparse quotes what was typed, and that may break the line.
+    line = " ".join(message.split())
+    sys.stderr.write(f"fetcher: {line}; see scrapy download --help\n")
+    sys.exit(USAGE)
+
+
+def _count(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
+
+
+def _rate(text: str) -> str:
+    try:
+        parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def _checksum(text: str) -> str:
+    try:
+        return parse_checksum(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _header(text: str) -> tuple[str, str]:
+    try:
+        return parse_header(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
