@@ -316,10 +316,11 @@ def test_a_list_of_bad_rows_only_is_a_list(tmp_path: Path) -> None:
         ("x.txt.gz", gzip.compress(b"http://h/1\0\n"), "binary"),
         ("x.txt", b"\x1f\x8bhttp://h/1\n", "gzip"),
         ("x.txt.gz", gzip.compress(b"http://h/1\n")[:15], "gzip"),
-        ("x.jsonl", b'{"url": "http://h/1"}\n', "'jsonl'"),
-        ("list", b'{"url": "http://h/1"}\n', "'jsonl'"),
-        ("x.meta4.gz", gzip.compress(b"<?xml?>"), "'metalink'"),
-        ("list", b"<?xml version='1.0'?><metalink/>", "'metalink'"),
+        ("x.jsonl", b"\n \n", "has no row"),
+        ("x.aria2", b"# nothing\n", "has no row"),
+        ("x.meta4.gz", gzip.compress(b"<?xml?>"), "no well-formed XML"),
+        ("list", b"<?xml version='1.0'?><metalink/>", "no Metalink"),
+        ("list", b"<!DOCTYPE html><html></html>", "DTD"),
     ],
 )
 def test_a_list_that_is_none(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
@@ -358,9 +359,9 @@ def test_a_list_without_permission(tmp_path: Path) -> None:
         open_list(str(path))
 
 
-@pytest.mark.parametrize("format_", ["jsonl", "aria2", "metalink", "xlsx", "TSV"])
+@pytest.mark.parametrize("format_", ["xlsx", "TSV"])
 def test_a_format_that_is_not_read(format_: str) -> None:
-    with pytest.raises(InvalidListError, match="use one of tsv, csv, txt"):
+    with pytest.raises(InvalidListError, match="use one of tsv, csv, txt, jsonl, aria2, metalink"):
         open_list(str(INPUTS / "sa1b.tsv"), format_)
 
 

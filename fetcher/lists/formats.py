@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePath
 
 from fetcher.errors import InvalidRowError
 from fetcher.lists.text import split_fields
 from fetcher.rules.urls import looks_like_url
 
+METALINK = "metalink"
+"""The one format that is not read line by line."""
+
+_OPTION = re.compile(r"[ \t]+[a-z][a-z0-9-]*=")
+"""What stands below an address in aria2's lists, and in no other."""
+
 _ENDINGS = {
     ".tsv": "tsv",
     ".csv": "csv",
     ".jsonl": "jsonl",
     ".aria2": "aria2",
-    ".meta4": "metalink",
-    ".metalink": "metalink",
+    ".meta4": METALINK,
+    ".metalink": METALINK,
 }
 
 
@@ -39,9 +46,17 @@ def format_of_line(location: str, line: str) -> str:
         return "txt"
     if line.startswith("{"):
         return "jsonl"
-    if line.startswith("<"):
-        return "metalink"
     return "csv" if _is_csv(line) else "txt"
+
+
+def format_of_head(head: bytes) -> str | None:
+    """The format, where more than one line of a list's beginning is needed to tell it."""
+    text = head.decode(errors="replace").lstrip("\ufeff \t\r\n")
+    if text.startswith("<"):
+        return METALINK
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    first, second = (*lines[:2], "", "")[:2]
+    return "aria2" if looks_like_url(first) and _OPTION.match(second) else None
 
 
 def _is_csv(line: str) -> bool:

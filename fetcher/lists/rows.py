@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fetcher.errors import InvalidRowError, InvalidURLError
 from fetcher.rules import checksums, names, urls
+from fetcher.rules.headers import check_header
 from fetcher.rules.pieces import Pieces
 
 COLUMNS = {
@@ -26,6 +27,9 @@ COLUMNS = {
 
 MAX_SHOWN = 1000
 """Characters of a bad row's text that go into its error and into the report."""
+
+MAX_SPLITS = 64
+"""The most connections that a row may ask for."""
 
 # Nearly all rows look like this, and the full checks would find nothing to say about them: they
 # only cost most of the time that reading a long list takes.
@@ -76,11 +80,18 @@ class BadRow:
     url: str | None = None
 
 
-def make_row(line: int, fields: Mapping[str, str]) -> Row | BadRow:
+def make_row(
+    line: int,
+    fields: Mapping[str, str],
+    headers: tuple[tuple[str, str], ...] = (),
+    pieces: Pieces | None = None,
+) -> Row | BadRow:
     """The row that ``fields`` describe.
 
-    :param fields: texts by column, named as :data:`COLUMNS` has them as values; an empty text is
-        the same as none.
+    :param fields: texts by column, named as :data:`COLUMNS` has them as values, and ``splits``; an
+        empty text is the same as none.
+    :param headers: names and values, not yet checked.
+    :param pieces: the hashes of the file's pieces.
     """
     url = fields.get("url", "").strip()
     name = fields.get("name", "").strip()
@@ -90,12 +101,22 @@ def make_row(line: int, fields: Mapping[str, str]) -> Row | BadRow:
         if name and not _PLAIN_NAME.fullmatch(name):
             _refuse_address("name", name)
             name = names.check_name(name)
-        if len(fields) == 1 + ("name" in fields):
+        if len(fields) == 1 + ("name" in fields) and not headers and pieces is None:
             return Row(line, url, name or None, None, None, ())
         size, checksum, mirrors = _size(fields), _checksum(fields), _mirrors(fields, url)
-        return Row(line, url, name or None, size, checksum, mirrors)
+        return Row(
+            line,
+            url,
+            name or None,
+            size,
+            checksum,
+            mirrors,
+            _headers(headers),
+            _splits(fields),
+            pieces,
+        )
     except InvalidRowError as error:
-        return _bad_row(line, error, name, url)
+        return bad_row(line, error, name, url)
 
 
 def _check_url(url: str) -> str:
@@ -116,6 +137,7 @@ def _size(fields: Mapping[str, str]) -> int | None:
 
 def _checksum(fields: Mapping[str, str]) -> str | None:
     """That of the column ``checksum``, else of the strongest algorithm with a column."""
+    found: dict[str, str] = {}
     for column in ("checksum", *checksums.ALGORITHMS):
         text = fields.get(column, "").strip()
         if not text:
@@ -124,10 +146,31 @@ def _checksum(fields: Mapping[str, str]) -> str | None:
         if column != "checksum" and ":" not in text and "=" not in text:
             text = f"{column}:{text}"
         try:
-            return checksums.parse_checksum(text)
+            checksum = checksums.parse_checksum(text)
         except ValueError as error:
             raise InvalidRowError(str(error)) from error
-    return None
+        other = found.setdefault(checksum.partition(":")[0], checksum)
+        if other != checksum:
+            raise InvalidRowError(f"the row has two checksums, {other} and {checksum}; leave one")
+    return next(iter(found.values()), None)
+
+
+def _splits(fields: Mapping[str, str]) -> int | None:
+    text = fields.get("splits", "").strip()
+    if not text:
+        return None
+    if not _SIZE.fullmatch(text) or not 1 <= int(text) <= MAX_SPLITS:
+        raise InvalidRowError(
+            f"{text[:40]!r} is no number of connections; write one from 1 to {MAX_SPLITS}"
+        )
+    return int(text)
+
+
+def _headers(given: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    try:
+        return tuple(check_header(name, value) for name, value in given)
+    except ValueError as error:
+        raise InvalidRowError(str(error)) from error
 
 
 def _mirrors(fields: Mapping[str, str], url: str) -> tuple[str, ...]:
@@ -144,7 +187,12 @@ def _refuse_address(column: str, text: str) -> None:
         )
 
 
-def _bad_row(line: int, error: InvalidRowError, name: str, url: str) -> BadRow:
+def bad_row(line: int, error: InvalidRowError, name: str = "", url: str = "") -> BadRow:
+    """A row that cannot be used, its texts cut and without secrets.
+
+    :param name: as the list has it.
+    :param url: as the list has it.
+    """
     message = error.message
     if len(message) > MAX_SHOWN:
         # What is too long is the row's own text, in the middle of the sentence.

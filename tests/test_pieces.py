@@ -1,0 +1,167 @@
+"""Metalinks with the hashes of pieces: what is wrong is found piece by piece, and fetched again."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.crawl import CrawlResult, run_crawl, start_crawl
+from tests.servers.content import Content, Source
+from tests.servers.faults import WrongBytes
+from tests.servers.origin import Origin
+from tests.servers.resource import Gate, Resource
+
+MIB = 1 << 20
+PIECE = 1 * MIB
+SIZE = 20 * MIB + 12345
+CONTENT = Content(SIZE, seed=1)
+SPLIT: dict[str, str | int | float] = {"FETCHER_MIN_SPLIT_SIZE": "1M", "FETCHER_MAX_SPLITS": 4}
+
+
+@pytest.fixture
+def origins() -> Iterator[list[Origin]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(Origin()) for _ in range(2)]
+
+
+def metalink(
+    path: Path, urls: list[str], content: Source = CONTENT, *, checksum: bool = False
+) -> Path:
+    hashes = "".join(
+        f"<hash>{hashlib.sha1(block, usedforsecurity=False).hexdigest()}</hash>"
+        for block in content.blocks(PIECE)
+    )
+    whole = f'<hash type="sha-256">{content.sha256}</hash>' if checksum else ""
+    addresses = "".join(f'<url priority="{at + 1}">{url}</url>' for at, url in enumerate(urls))
+    path.write_text(
+        f'<metalink xmlns="urn:ietf:params:xml:ns:metalink"><file name="a.bin">{whole}'
+        f'<pieces length="{PIECE}" type="sha-1">{hashes}</pieces>{addresses}</file></metalink>'
+    )
+    return path
+
+
+def fetch(
+    tmp_path: Path, urls: list[str], *, checksum: bool = False, **settings: str | float
+) -> CrawlResult:
+    listed = metalink(tmp_path / "list.meta4", urls, checksum=checksum)
+    return run_crawl(tmp_path / "out", listed, settings=SPLIT | settings)
+
+
+def one(result: CrawlResult) -> dict[str, Any]:
+    (row,) = result.report
+    return row
+
+
+def assert_right(result: CrawlResult, tmp_path: Path) -> None:
+    assert one(result)["status"] == "ok", one(result)
+    assert "pieces" in one(result)["verified_by"]
+    assert CONTENT.first_difference(tmp_path / "out" / "a.bin") is None
+    assert one(result)["checksum"] == f"sha256:{CONTENT.sha256}"
+
+
+@pytest.mark.parametrize("splits", [1, 4])
+@pytest.mark.parametrize("checksum", [False, True])
+def test_all_is_right(origin: Origin, tmp_path: Path, splits: int, checksum: bool) -> None:
+    url = origin.add("/a.bin", Resource(CONTENT))
+
+    result = fetch(tmp_path, [url], checksum=checksum, FETCHER_MAX_SPLITS=splits)
+
+    assert_right(result, tmp_path)
+    assert one(result)["received"] == SIZE
+
+
+def test_a_file_without_validators_is_split_all_the_same(origin: Origin, tmp_path: Path) -> None:
+    url = origin.add("/a.bin", Resource(CONTENT, etag=None, last_modified=None))
+
+    result = fetch(tmp_path, [url])
+
+    assert_right(result, tmp_path)
+    assert one(result)["connections"] > 1
+
+
+@pytest.mark.parametrize("checksum", [False, True])
+def test_only_wrong_pieces_come_again_from_another_mirror(
+    origins: list[Origin], tmp_path: Path, checksum: bool
+) -> None:
+    lying = Resource(CONTENT, rate=16 * MIB, faults=[WrongBytes()])
+    urls = [
+        origins[0].add("/a.bin", Resource(CONTENT, rate=16 * MIB)),
+        origins[1].add("/a.bin", lying),
+    ]
+
+    result = fetch(tmp_path, urls, checksum=checksum)
+
+    assert_right(result, tmp_path)
+    (note,) = one(result)["notes"]
+    assert note.startswith(f"{urls[1]} was given up: bytes ")
+    assert SIZE < one(result)["received"] <= SIZE + 8 * MIB
+    assert one(result)["restarts"] == 0
+
+
+def test_the_first_address_lies_about_everything(origins: list[Origin], tmp_path: Path) -> None:
+    wrong = Resource(Content(SIZE, seed=9), rate=32 * MIB)
+    urls = [origins[0].add("/a.bin", wrong), origins[1].add("/a.bin", Resource(CONTENT))]
+
+    result = fetch(tmp_path, urls)
+
+    assert_right(result, tmp_path)
+    (note,) = one(result)["notes"]
+    assert note.startswith(f"{urls[0]} was given up: bytes ")
+
+
+def test_a_single_address_has_a_second_chance(origin: Origin, tmp_path: Path) -> None:
+    url = origin.add("/a.bin", Resource(CONTENT, faults=[WrongBytes()]))
+
+    result = fetch(tmp_path, [url])
+
+    assert_right(result, tmp_path)
+    assert one(result)["received"] < SIZE + 8 * MIB
+
+
+def test_a_piece_that_is_wrong_everywhere_fails_the_file(
+    origins: list[Origin], tmp_path: Path
+) -> None:
+    urls = [each.add("/a.bin", Resource(Content(SIZE, seed=9))) for each in origins]
+
+    result = fetch(tmp_path, urls)
+
+    assert result.returncode == 1
+    assert one(result)["error"]["type"] == "ChecksumMismatchError"
+    assert "do not have their hash, wherever they come from" in one(result)["error"]["message"]
+    assert not (tmp_path / "out" / "a.bin").exists()
+
+
+def test_pieces_of_another_size_are_told(origin: Origin, tmp_path: Path) -> None:
+    url = origin.add("/a.bin", Resource(Content(SIZE + 2 * MIB, seed=1)))
+
+    result = fetch(tmp_path, [url])
+
+    assert one(result)["error"]["type"] == "SizeMismatchError"
+    assert "the hashes of 21 pieces" in one(result)["error"]["message"]
+
+
+def test_what_was_there_before_is_looked_at_too(origin: Origin, tmp_path: Path) -> None:
+    """The disk has changed a byte between two runs."""
+    gate = Gate(after=MIB // 2)
+    url = origin.add("/a.bin", Resource(CONTENT, gate=gate))
+    listed = metalink(tmp_path / "list.meta4", [url])
+    with start_crawl(tmp_path / "out", listed, settings=SPLIT) as crawl:
+        gate.wait_until_held(4)
+        crawl.send_signal(signal.SIGINT)
+        crawl.wait()
+    gate.open()
+    with (tmp_path / "out" / "a.bin.part").open("r+b") as part:
+        part.write(bytes([CONTENT.read(0, 1)[0] ^ 1]))
+
+    result = run_crawl(tmp_path / "out", listed, settings=SPLIT)
+
+    assert_right(result, tmp_path)
+    resumed = one(result)["resumed"]
+    assert resumed >= MIB
+    assert one(result)["received"] == SIZE - resumed + PIECE
