@@ -145,6 +145,8 @@ EXTENSIONS: dict[str, int | None] = {
     "fetcher.extensions.shutdown.Shutdown": 0,
     "fetcher.extensions.progress.Progress": 0,
     "fetcher.extensions.redact.Redact": 0,
+    "fetcher.extensions.sums.Sums": 0,
+    "fetcher.extensions.retry_list.RetryList": 0,
 }
 
 # The same row is found again by its name, exactly; a set of a million fingerprints is not needed.

@@ -155,6 +155,11 @@ def test_secrets_are_nowhere_to_be_found(origin: Origin, tmp_path: Path) -> None
         "c.bin": "failed",
     }
     assert "sesame" not in result.stderr + result.stdout
+    # Only the list to be given back has an address whole, and is for its owner alone.
+    retry = out / "retry.tsv"
+    assert retry.stat().st_mode & 0o777 == 0o600
+    assert "anna:sesame-five@" in retry.read_text()
+    retry.unlink()
     for path in out.rglob("*"):
         if path.is_file():
             assert b"sesame" not in path.read_bytes(), path

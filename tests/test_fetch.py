@@ -34,8 +34,9 @@ def checksum(path: Path) -> str:
 
 
 def names_in(folder: Path) -> set[str]:
-    """What stands in an output folder beside the report and the program's own memory."""
-    return {path.name for path in folder.iterdir()} - {"report.jsonl", ".fetcher"}
+    """What stands in an output folder beside what the program writes of its own."""
+    own = {"report.jsonl", "retry.tsv", "SHA256SUMS", ".fetcher"}
+    return {path.name for path in folder.iterdir()} - own
 
 
 @pytest.fixture

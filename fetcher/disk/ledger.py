@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from dataclasses import astuple
 from pathlib import Path
 from threading import Lock
@@ -66,6 +66,18 @@ class Ledger:
         except sqlite3.DatabaseError:
             return None
         return Completed(*row) if row else None
+
+    def each(self) -> Iterator[Completed]:
+        """All that is remembered, in the order of the names; over a connection of its own.
+
+        Ends early where the file is broken.
+        """
+        with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(self._path)) as db:
+            for row in db.execute(
+                "SELECT name, size, mtime_ns, etag, last_modified, checksum"
+                " FROM completed ORDER BY name"
+            ):
+                yield Completed(*row)
 
     def record(self, completed: Completed) -> None:
         """Remember a file; at once, so that a killed process has not forgotten it."""

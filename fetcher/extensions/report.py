@@ -36,12 +36,13 @@ class ReportFile(io.RawIOBase):
     """The report while it grows; takes every line, and notes which did not fit.
 
     :param path: its final name.
+    :param mode: of the file, before the umask.
 
     :ivar lost: lines that could not be written.
     :ivar reason: why, as the system says it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: int = 0o666) -> None:
         self.lost = 0
         self.reason = ""
         self._path = path
@@ -52,7 +53,7 @@ class ReportFile(io.RawIOBase):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _remove_leftovers(folder, path.name)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._fd = os.open(self._aside, flags, 0o666)
+            self._fd = os.open(self._aside, flags, mode)
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             allocate(self._fd, 0, ROOM)
         except OSError as error:
@@ -90,6 +91,14 @@ class ReportFile(io.RawIOBase):
             self.reason = os.strerror(error.errno or 0)
             self.lost += 1
         finally:
+            os.close(self._fd)
+            self._fd = -1
+
+    def discard(self) -> None:
+        """There is nothing to give a name to; once :meth:`publish` has been called, do nothing."""
+        if self._fd >= 0:
+            with suppress(OSError):
+                self._aside.unlink()
             os.close(self._fd)
             self._fd = -1
 

@@ -32,11 +32,11 @@ _DEVICE = re.compile(
     r"(?:CON|PRN|AUX|NUL|(?:COM|LPT)[1-9\u00b9\u00b2\u00b3])(?:\.|\Z)", re.IGNORECASE
 )
 _DRIVE = re.compile(r"\A(?:[A-Za-z]:\s*)+")
-_REPORT = re.compile(r"report(-.*)?\.jsonl")
+_REPORT = re.compile(r"report(-.*)?\.jsonl|retry(-.*)?\.tsv")
 _PARAMETER = re.compile(
     r"""(?:\A|;)\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"(?=\s*(?:;|\Z))|[^;]*)""", re.DOTALL
 )
-_OWN_FILES = ("SHA256SUMS", "retry.tsv")
+_OWN_FILES = ("SHA256SUMS",)
 
 
 def check_name(name: str) -> str:

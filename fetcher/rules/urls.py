@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from urllib.parse import SplitResult, unquote, unquote_to_bytes, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, unquote_to_bytes, urlsplit, urlunsplit
 
 from fetcher.errors import InvalidURLError
 from fetcher.rules import remote_paths
@@ -64,6 +64,25 @@ def split_credentials(url: str) -> tuple[str, str | None]:
     token = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
     bare = urlunsplit(parts._replace(netloc=host))
     return bare, "Basic " + base64.b64encode(token).decode("ascii")
+
+
+def join_credentials(url: str, authorization: str | None) -> str | None:
+    """The address with its login in it: what :func:`split_credentials` took apart.
+
+    :return: None where the ``Authorization`` is another one than that of a login.
+    """
+    if authorization is None:
+        return url
+    scheme, _, token = authorization.partition(" ")
+    try:
+        user, _, password = base64.b64decode(token, validate=True).partition(b":")
+    except ValueError:
+        return None
+    if scheme.lower() != "basic":
+        return None
+    parts = urlsplit(url)
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    return urlunsplit(parts._replace(netloc=f"{login}@{parts.netloc}"))
 
 
 def origin(url: str) -> tuple[str, str, int]:

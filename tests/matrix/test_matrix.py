@@ -165,7 +165,9 @@ def test_nothing_else_stands_in_the_folder(matrix: Matrix) -> None:
     """A file under a final name is one that was reported as such."""
     out = matrix.result.out
     right = {final_name(case, matrix.rows[case.id]) for case in CASES if case.fails is None} | {
-        "report.jsonl"
+        "report.jsonl",
+        "retry.tsv",
+        "SHA256SUMS",
     }
     found = {name for name in files_in(out) if not name.endswith((".part", ".part.json"))}
     assert found - right - matrix.before == set()

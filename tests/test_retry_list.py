@@ -1,0 +1,133 @@
+"""``retry.tsv``: the failed rows, whole enough to be given back, and for nobody else's eyes."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fetcher.lists import Row, open_list
+from fetcher.rules.urls import join_credentials, split_credentials
+from tests.crawl import run_crawl, start_crawl
+from tests.servers.content import Content
+from tests.servers.faults import Status
+from tests.servers.origin import Origin
+from tests.servers.resource import Gate, Resource
+
+MIB = 1 << 20
+QUICK = {"FETCHER_MAX_TRIES": 1}
+
+
+def rows(path: Path) -> list[Row]:
+    with open_list(str(path)) as source:
+        found = list(source)
+    assert all(isinstance(row, Row) for row in found)
+    return sorted((row for row in found if isinstance(row, Row)), key=lambda row: row.url)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.text())
+def test_a_login_comes_back_as_it_was(user: str, password: str) -> None:
+    user, password = user.replace(":", ""), password.encode(errors="ignore").decode()
+    joined = join_credentials("https://h:8/a?b=c", _basic(user, password))
+    assert joined is not None
+    assert split_credentials(joined) == ("https://h:8/a?b=c", _basic(user, password))
+
+
+def _basic(user: str, password: str) -> str:
+    import base64
+
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def test_what_is_no_login_has_no_address() -> None:
+    assert join_credentials("https://h/a", "Bearer abc") is None
+    assert join_credentials("https://h/a", "Basic ä") is None
+    assert join_credentials("https://h/a", None) == "https://h/a"
+
+
+def test_failed_rows_can_be_given_back(origin: Origin, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    content = Content(1000, seed=1)
+    for path in ("/a.bin", "/b.bin", "/named"):
+        origin.add(path, Status(404))
+    origin.add("/right.bin", Content(10))
+    listed = tmp_path / "list.tsv"
+    login = "user:pa%20ss%2Fw%25"
+    listed.write_text(
+        "name\turl\tsize\tsha256\n"
+        f"x/a.bin\t{origin.url('/a.bin', userinfo=login)}?sig=S3CRET\t1000\t{content.sha256}\n"
+        f"\t{origin.url('/b.bin')}\n"
+        f"same\t{origin.url('/right.bin')}\n"
+        f"same\t{origin.url('/named')}\n"
+        f"../bad\t{origin.url('/named')}\n"
+        "bad\tgopher://h/\n"
+    )
+
+    first = run_crawl(out, urls=listed, settings=QUICK)
+
+    retry = out / "retry.tsv"
+    assert first.returncode == 1
+    assert retry.stat().st_mode & 0o777 == 0o600
+    assert "S3CRET" not in first.stderr + (out / "report.jsonl").read_text()
+    signed = origin.url("/a.bin", userinfo=login) + "?sig=S3CRET"
+    assert [(row.name, row.url, row.size, row.checksum) for row in rows(retry)] == [
+        (None, origin.url("/b.bin"), None, None),
+        ("same.1", origin.url("/named"), None, None),
+        ("x/a.bin", signed, 1000, f"sha256:{content.sha256}"),
+    ]
+
+    origin.add("/a.bin", content)
+    origin.add("/b.bin", content)
+    second = run_crawl(out, urls=retry, settings=QUICK)
+    assert second.returncode == 1
+    assert [row.name for row in rows(retry)] == ["same.1"]
+    assert second.by_name["x/a.bin"]["verified_by"][-1] == "sha256"
+
+    origin.add("/named", content)
+    third = run_crawl(out, urls=retry)
+    assert (third.returncode, retry.exists()) == (0, False)
+    assert {row["name"] for row in third.report} == {"same.1"}
+    assert not [path for path in (out / ".fetcher").iterdir() if "retry" in path.name]
+
+
+def test_stopped_rows_are_in_it_and_a_retry_that_is_stopped_loses_none(
+    origin: Origin, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    gate = Gate(after=MIB)
+    urls = [
+        origin.add(f"/{name}", Resource(Content(4 * MIB, seed=1), gate=gate))
+        for name in ("a", "b", "c")
+    ]
+    one = {"FETCHER_MAX_PARALLEL": 1}
+    with start_crawl(out, url=" ".join(urls), settings=one) as crawl:
+        gate.wait_until_held()
+        crawl.send_signal(signal.SIGINT)
+        assert crawl.wait().returncode == 1
+    assert [row.url for row in rows(out / "retry.tsv")] == urls[:1]
+
+    listed = out / "retry.tsv"
+    listed.write_text(listed.read_text() + "".join(f"\t{url}\t\t\t\n" for url in urls[1:]))
+    with start_crawl(out, urls=listed, settings=one) as crawl:
+        gate.wait_until_held()
+        crawl.send_signal(signal.SIGINT)
+        crawl.wait()
+    assert [row.url for row in rows(listed)] == urls
+
+    gate.open()
+    assert run_crawl(out, urls=listed).returncode == 0
+    assert not listed.exists()
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_somebodys_file_is_left_alone(origin: Origin, tmp_path: Path, fails: bool) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "retry.tsv").write_text("precious")
+    url = origin.add("/a", Status(404) if fails else Content(10))
+    result = run_crawl(out, url=url, settings=QUICK)
+    assert (out / "retry.tsv").read_text() == "precious"
+    assert ("somebody else's" in result.stderr) is fails
