@@ -51,3 +51,5 @@ class FileItem:
         # dataclass fields, so that no exporter ever sees them.
         self.download: Download | None = None
         self.line: int | None = None
+        # For who runs a crawl from a program: the error itself.
+        self.exception: BaseException | None = None

@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("lists", "items", "transfer"),
     ("handlers", "middlewares", "pipelines", "extensions"),
     ("spiders",),
-    ("commands", "demo"),
+    ("commands", "demo", "workers", "library"),
     ("__init__",),
 )
 """From the inside out; a module may import from its own layer and from those before it."""

@@ -21,11 +21,17 @@ from fetcher.errors import FetchError
 OK, FAILED, USAGE = 0, 1, 2
 
 
-def run_crawl(process: CrawlerProcessBase, crawler: Crawler, **arguments: Any) -> int:
-    """Run a crawl of the spider ``fetch`` to its end; the exit status."""
+def run_crawl(
+    process: CrawlerProcessBase, crawler: Crawler, *, signals: bool = True, **arguments: Any
+) -> int:
+    """Run a crawl of the spider ``fetch`` to its end; the exit status.
+
+    :param signals: whether SIGINT and SIGTERM stop it.
+    :param arguments: the spider's.
+    """
     quieten(process.settings)
     crawling: Any = process.crawl(crawler, **arguments)
-    process.start()
+    process.start(install_signal_handlers=signals)
     # Searching all that is alive for garbage once more would cost a quarter of a second.
     gc.freeze()
     return _status(crawler, crawling)

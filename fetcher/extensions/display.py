@@ -48,13 +48,15 @@ class Bars:
     """Bars on a terminal, drawn anew at each :meth:`draw`; there is no thread.
 
     :param console: a terminal, or what is to be treated as one.
+    :param most_lines: None for as many as there is room for.
     """
 
     interval = 0.15
     """Seconds from one :meth:`draw` to the next."""
 
-    def __init__(self, tally: Tally, console: Console) -> None:
+    def __init__(self, tally: Tally, console: Console, *, most_lines: int | None = None) -> None:
         self._tally = tally
+        self._most_lines = most_lines
         self._console = console
         self._picture = Picture(ascii_only=console.options.ascii_only)
         # Log lines may come from any thread.
@@ -117,8 +119,9 @@ class Bars:
     def _draw(self) -> Text:
         # Some terminals begin the next line as soon as the last cell is filled, and Live needs
         # a line of its own at the end.
+        height = max(1, self._console.height - 1)
         return self._picture.draw(
-            self._tally, max(1, self._console.width - 1), max(1, self._console.height - 1)
+            self._tally, max(1, self._console.width - 1), min(height, self._most_lines or height)
         )
 
     def _print(self, text: str) -> None:

@@ -89,7 +89,7 @@ class Progress:
 
     def spider_opened(self, spider: Spider) -> None:
         self._tally = Tally(time.monotonic())
-        self._display = _display(self._mode, self._tally)
+        self._display = make_display(self._mode, self._tally)
         if self._display is None:
             return
         # A crawl that is killed (a second SIGINT) ends without any signal.
@@ -117,7 +117,7 @@ class Progress:
             self._display.draw()
 
 
-def _display(mode: str, tally: Tally) -> Display | None:
+def make_display(mode: str, tally: Tally) -> Display | None:
     """The display that ``FETCHER_PROGRESS`` asks for."""
     if mode == "none":
         return None

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from scrapy import Request, Spider, signals
 from scrapy.crawler import Crawler
+from scrapy.exceptions import NotConfigured
 from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.contract import META_FETCH, STAT_UNREPORTED, plain_headers
@@ -49,6 +50,8 @@ class RetryList:
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
         """See Scrapy's documentation of components."""
+        if not crawler.settings.getdict("FEEDS"):
+            raise NotConfigured("it stands beside the report, and there is none")
         extension = cls(crawler)
         connect = crawler.signals.connect
         connect(extension.spider_opened, signals.spider_opened)

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from scrapy import Spider, signals
 from scrapy.crawler import Crawler
+from scrapy.exceptions import NotConfigured
 from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.contract import STAT_UNREPORTED
@@ -50,6 +51,8 @@ class Sums:
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
         """See Scrapy's documentation of components."""
+        if not crawler.settings.getdict("FEEDS"):
+            raise NotConfigured("it stands beside the report, and there is none")
         extension = cls(crawler)
         connect = crawler.signals.connect
         connect(extension.spider_opened, signals.spider_opened)

@@ -147,6 +147,7 @@ def _failed(item: FileItem, error: FetchError) -> FileItem:
     item.status = "failed"
     item.download = None
     item.verified_by = []
+    item.exception = error
     item.error = {"type": type(error).__name__, "message": error.message, "line": item.line}
     return item
 

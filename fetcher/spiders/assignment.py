@@ -93,7 +93,7 @@ def prepare(
     base = Path(config.output_dir)
     out = Path(arguments.get("out") or (base / source.name if source else base)).absolute()
     try:
-        _make_folder(out)
+        make_folder(out)
         assignment = Assignment(rows, source, out, credentials, folds_names(out), shard, headers)
         if assignment.report.is_dir():
             raise DiskError(f"a folder stands where the report belongs: remove {assignment.report}")
@@ -139,7 +139,11 @@ def _check_job_folder(folder: str | None) -> None:
         ) from error
 
 
-def _make_folder(out: Path) -> None:
+def make_folder(out: Path) -> None:
+    """Make the output folder, and in it the memory of what was completed.
+
+    :raises DiskError: it cannot be made or used.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

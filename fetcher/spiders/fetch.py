@@ -130,7 +130,7 @@ class FetchSpider(Spider):
                 return None
             return _failed(row.name or row.url or "", row.url, row.error, row.line or None)
         # Named before it is passed by: numbers are the same in each shard.
-        name = self._naming.assign(row)
+        name = self._name(row)
         if name is None or (shard is not None and not shard.takes(name)):
             return None
         credentials = self._assignment.credentials
@@ -148,6 +148,9 @@ class FetchSpider(Spider):
             errback=self.failed,
             dont_filter=True,
         )
+
+    def _name(self, row: Row) -> str | None:
+        return self._naming.assign(row)
 
     def _meta(self, row: Row, name: str) -> FileMeta:
         return FileMeta(
@@ -168,9 +171,11 @@ class FetchSpider(Spider):
 
 def _failed(name: str, url: str | None, error: BaseException, line: int | None) -> FileItem:
     message = error.message if isinstance(error, FetchError) else str(error)
-    return FileItem(
+    item = FileItem(
         status="failed",
         name=name,
         url=redact(url) if url else None,
         error={"type": type(error).__name__, "message": message, "line": line},
     )
+    item.line, item.exception = line, error
+    return item

@@ -109,6 +109,7 @@ class FileJob:
             item = await self._fetch()
         except FetchError as error:
             item = self._item("failed")
+            item.exception = error
             item.error = {
                 "type": type(error).__name__,
                 "message": error.message,

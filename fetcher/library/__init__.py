@@ -1,0 +1,1 @@
+"""Downloads from a program of one's own: ``from fetcher import Downloader``."""

@@ -1,0 +1,116 @@
+"""The child: reads its job, runs one crawl, and stops when its parent says so or is gone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from scrapy.crawler import AsyncCrawlerProcess
+from scrapy.settings import Settings
+from scrapy.utils.project import get_project_settings
+
+from fetcher.commands.run import FAILED, USAGE, load_handler, run_crawl
+from fetcher.errors import FetchError
+from fetcher.lists import make_row
+from fetcher.spiders.assignment import prepare
+from fetcher.spiders.fetch import FetchSpider
+from fetcher.workers.channel import Channel, Job, RelayHandler
+from fetcher.workers.relay import Relay
+
+GRACE = 5.0
+"""Seconds that a crawl without a parent has to end by itself."""
+
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
+
+
+def main() -> None:
+    """Run as a process of its own; see :mod:`fetcher.workers`."""
+    # The parent decides, and tells by closing the pipe: Ctrl-C reaches both.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = Channel(os.dup(_STDOUT))
+    # What anybody prints must not get between the events.
+    os.dup2(_STDERR, _STDOUT)
+    line = _read_line()
+    if not line:
+        sys.exit(FAILED)
+    try:
+        status = _run(json.loads(line), channel)
+    except FetchError as error:
+        channel.send({"kind": "done", "status": USAGE, "usage": error.message})
+        status = USAGE
+    else:
+        channel.send({"kind": "done", "status": status})
+    sys.exit(status)
+
+
+def _read_line() -> bytes:
+    """The job; nothing comes after it but the end."""
+    with os.fdopen(os.dup(_STDIN), "rb") as stdin:
+        return stdin.readline()
+
+
+def _run(job: Job, channel: Channel) -> int:
+    settings = _settings(job)
+    load_handler()
+    spider, arguments = _spider(job, settings, channel)
+    process = AsyncCrawlerProcess(settings, install_root_handler=False)
+    logging.root.addHandler(RelayHandler(channel))
+    logging.root.setLevel(settings["LOG_LEVEL"])
+    crawler = process.create_crawler(spider)
+    relay = Relay(crawler, channel, progress=job.get("progress", False))
+    _watch(relay.stop)
+    return run_crawl(process, crawler, signals=False, **arguments)
+
+
+def _settings(job: Job) -> Settings:
+    if "orders" in job:
+        # The program that uses this library may stand in a Scrapy project of its own.
+        settings = Settings()
+        settings.setmodule("fetcher.settings", priority="project")
+        settings.setdict(job["settings"], priority="project")
+        return settings
+    settings = get_project_settings()
+    settings.setdict(job["settings"], priority="cmdline")
+    return settings
+
+
+def _spider(
+    job: Job, settings: Settings, channel: Channel
+) -> tuple[type[FetchSpider], dict[str, Any]]:
+    if "orders" in job:
+        from fetcher.library.orders import OrderSpider, take
+
+        return OrderSpider, {"assignment": take(job["orders"], channel)}
+    rows = tuple(make_row(0, fields) for fields in job.get("rows", ()))
+    headers = tuple((name, value) for name, value in job.get("headers", ()))
+    return FetchSpider, {"assignment": prepare(job["arguments"], settings, rows, headers)}
+
+
+def _watch(stop: Callable[[], None]) -> None:
+    """Stop when the parent closes standard input, dies, or somebody sends SIGTERM."""
+    from twisted.internet import reactor
+
+    parent = os.getppid()
+
+    def stop_soon(*_: object) -> None:
+        reactor.callFromThread(stop)
+
+    def wait() -> None:
+        # The pipe's other end may live on in somebody whom the parent has forked.
+        while os.getppid() == parent:
+            if select.select([_STDIN], [], [], 1.0)[0] and not os.read(_STDIN, 1):
+                break
+        stop_soon()
+        threading.Event().wait(GRACE)
+        # The journals are made for that.
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, stop_soon)
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()
