@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import subprocess
+import subprocess  # nosec B404 - starts nothing but this program itself
 import sys
 import tempfile
 import time
@@ -46,7 +46,7 @@ class Child:
             self._complaints: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
             # It finds what this process finds, wherever that is; and -P: nothing else.
             command = [sys.executable, "-P", "-c", _MAIN, json.dumps(sys.path)]
-            self._process = subprocess.Popen(  # noqa: S603 - our own code
+            self._process = subprocess.Popen(  # noqa: S603 # nosec B603 - our own code
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
