@@ -246,7 +246,8 @@ HEAD = '<metalink xmlns="urn:ietf:params:xml:ns:metalink">'
     [
         (f"{HEAD}<file name='x'>", "cut short"),
         (f"{HEAD}<file name='x'></metalink>", "no well-formed XML"),
-        ("<html><body/></html>", "no Metalink"),
+        ("<html><body/></html>", "web page"),
+        ("<rss/>", "no Metalink"),
         (f"<!DOCTYPE m [<!ENTITY a 'b'>]>{HEAD}<file name='&a;'/></metalink>", "DTD"),
         (f"<!DOCTYPE m SYSTEM 'file:///etc/passwd'>{HEAD}<file name='x'/></metalink>", "DTD"),
         (f"{HEAD}<file name='x'><size>&b;</size></file></metalink>", "no well-formed XML"),

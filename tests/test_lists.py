@@ -320,7 +320,8 @@ def test_a_list_of_bad_rows_only_is_a_list(tmp_path: Path) -> None:
         ("x.aria2", b"# nothing\n", "has no row"),
         ("x.meta4.gz", gzip.compress(b"<?xml?>"), "no well-formed XML"),
         ("list", b"<?xml version='1.0'?><metalink/>", "no Metalink"),
-        ("list", b"<!DOCTYPE html><html></html>", "DTD"),
+        ("list", b"<!DOCTYPE html><html></html>", "web page"),
+        ("x.tsv", b"\n<html><body>Log in</body></html>", "web page"),
     ],
 )
 def test_a_list_that_is_none(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:

@@ -7,7 +7,8 @@ from pathlib import PurePath
 
 from fetcher.errors import InvalidRowError
 from fetcher.lists.text import split_fields
-from fetcher.rules.urls import looks_like_url
+from fetcher.rules.names import safe_name
+from fetcher.rules.urls import last_segment, looks_like_url
 
 METALINK = "metalink"
 """The one format that is not read line by line."""
@@ -26,18 +27,21 @@ _ENDINGS = {
 
 
 def list_name(location: str) -> str:
-    """The list's name without its endings: ``sa1b`` for ``inputs/sa1b.tsv.gz``."""
-    return PurePath(_without_gz(location)).stem or "list"
+    """The list's name without its endings: ``sa1b`` for ``inputs/sa1b.tsv.gz``.
+
+    :param location: a path or an address; what a server says has to be safe, and is made so.
+    """
+    return _unzipped(location).stem or "list"
 
 
 def format_of_ending(location: str) -> str | None:
     """The format, where the ending says it; that of ``.txt`` does not."""
-    return _ENDINGS.get(PurePath(_without_gz(location)).suffix.lower())
+    return _ENDINGS.get(_unzipped(location).suffix.lower())
 
 
 def format_of_line(location: str, line: str) -> str:
     """The format that the first line has which is neither blank nor a comment."""
-    ending = PurePath(_without_gz(location)).suffix.lower()
+    ending = _unzipped(location).suffix.lower()
     if "\t" in line.strip():
         # Data sets ship "file_name<TAB>cdn_link" as .txt; mirrors of one file are all URLs.
         fields = (field.strip() for field in line.split("\t"))
@@ -69,5 +73,8 @@ def _is_csv(line: str) -> bool:
         return False
 
 
-def _without_gz(location: str) -> str:
-    return location[:-3] if location.lower().endswith(".gz") else location
+def _unzipped(location: str) -> PurePath:
+    """The path, or the last segment of an address, without the ending of gzip."""
+    if looks_like_url(location):
+        location = safe_name(last_segment(location))
+    return PurePath(location[:-3] if location.lower().endswith(".gz") else location)

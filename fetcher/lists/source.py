@@ -18,7 +18,7 @@ from fetcher.lists.formats import (
 )
 from fetcher.lists.jsonl import read_jsonl
 from fetcher.lists.rows import BadRow, Row
-from fetcher.lists.stream import HEAD_SIZE, STDIN, ListStream, label
+from fetcher.lists.stream import STDIN, ListStream, label
 from fetcher.lists.text import Line, read_csv, read_lines, read_tsv, read_txt
 from fetcher.rules.urls import looks_like_url, redact
 
@@ -75,11 +75,16 @@ class ListSource:
         self.close()
 
 
-def open_list(location: str, format: str | None = None) -> ListSource:  # noqa: A002 - as above
+def open_list(
+    location: str,
+    format: str | None = None,  # noqa: A002 - as above
+    address: str | None = None,
+) -> ListSource:
     """Open a list and look at its first row.
 
     :param location: a path, or ``-`` for standard input; gzipped or not.
     :param format: one of :data:`FORMATS`; told from the ending and the content where None.
+    :param address: where the file was fetched from: it has its name and its ending from there.
     :raises InvalidListError: it is missing, a folder, unreadable, no text, without a row, or of an
         unknown format; one sentence says which.
     """
@@ -87,31 +92,31 @@ def open_list(location: str, format: str | None = None) -> ListSource:  # noqa: 
         raise InvalidListError(
             f"the list {redact(location)!r} is an address; give a file, or - for standard input"
         )
-    _check_format(location, format or format_of_ending(location))
-    stream = ListStream(location)
+    known_as = address or location
+    check_format(known_as, format)
+    stream = ListStream(location, label(known_as))
     try:
-        chosen = format or format_of_ending(location)
-        if not chosen:
-            # As much of it as is there already: a pipe may be slow.
-            chosen = format_of_head(stream.peek(HEAD_SIZE))
+        stream.check_text()
+        chosen = format or format_of_ending(known_as) or format_of_head(stream.head())
         if chosen == METALINK:
-            rows = _read_metalink(stream, label(location))
+            rows = _read_metalink(stream, stream.called)
         else:
             lines = read_lines(stream)
             if not chosen:
-                chosen, lines = _look(location, lines)
+                chosen, lines = _look(known_as, lines)
             rows = READERS[chosen](lines)
         first = next(rows, None)
         if first is None:
-            raise InvalidListError(f"{label(location)} has no row; give at least one URL")
+            raise InvalidListError(f"{stream.called} has no row; give at least one URL")
     except BaseException:
         stream.close()
         raise
-    name = "stdin" if location == STDIN else list_name(location)
+    name = "stdin" if location == STDIN else list_name(known_as)
     return ListSource(name, chosen, chain((first,), rows), stream)
 
 
-def _check_format(location: str, chosen: str | None) -> None:
+def check_format(location: str, chosen: str | None) -> None:
+    """:raises InvalidListError: there is no such format."""
     if chosen is not None and chosen not in FORMATS:
         known = ", ".join(FORMATS)
         raise InvalidListError(

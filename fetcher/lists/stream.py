@@ -11,6 +11,8 @@ import stat
 import zlib
 
 from fetcher.errors import InvalidListError, Stopped
+from fetcher.rules.pages import looks_like_page
+from fetcher.rules.urls import looks_like_url, redact
 
 STDIN = "-"
 HEAD_SIZE = 8192
@@ -20,30 +22,54 @@ _BUFFER_SIZE = 256 * 1024
 _GZIP_MAGIC = b"\x1f"  # The first of two bytes; no text begins with it.
 
 
-def label(location: str) -> str:
-    """What an error calls the list."""
-    return "standard input" if location == STDIN else f"the list {location!r}"
+def label(location: str, kind: str = "list") -> str:
+    """What an error calls a list, or another kind of file."""
+    if looks_like_url(location):
+        location = redact(location)
+    return "standard input" if location == STDIN else f"the {kind} {location!r}"
 
 
 class ListStream(io.BufferedReader):
     """The list's bytes, unzipped, given out as soon as they are there.
 
     :param location: a path, or ``-`` for standard input, which stays open after :meth:`close`.
-    :raises InvalidListError: it cannot be opened or is no text; also from a later read, when the
-        disk fails or a gzip file is damaged or cut short.
+    :param called: what an error calls it.
+    :raises InvalidListError: it cannot be opened; also from a later read, when the disk fails or a
+        gzip file is damaged or cut short.
     """
 
-    def __init__(self, location: str) -> None:
-        self._file = _File(location)
+    def __init__(self, location: str, called: str) -> None:
+        self.called = called
+        self._file = _File(location, called)
         try:
             raw: io.RawIOBase = self._file
             if self._file.is_zipped():
-                raw = _Unzipped(self._file, label(location))
+                raw = _Unzipped(self._file, called)
             super().__init__(raw, _BUFFER_SIZE)
-            _check_text(self.peek(HEAD_SIZE)[:HEAD_SIZE], label(location))
         except BaseException:
             self._file.close()
             raise
+
+    def head(self) -> bytes:
+        """What stands at its beginning, as much of it as is there already: a pipe may be slow."""
+        return self.peek(HEAD_SIZE)
+
+    def check_text(self) -> None:
+        """:raises InvalidListError: unless it begins as a text in UTF-8 does, and no web page."""
+        head = self.head()[:HEAD_SIZE]
+        try:
+            # Not final: the head may end within a character.
+            codecs.getincrementaldecoder("utf-8")().decode(head, final=False)
+        except UnicodeDecodeError as error:
+            raise InvalidListError(
+                f"{self.called} is no text in UTF-8; save it as UTF-8"
+            ) from error
+        if b"\0" in head:
+            raise InvalidListError(f"{self.called} is no text but binary; give a list of URLs")
+        if looks_like_page(head):
+            raise InvalidListError(
+                f"{self.called} is a web page; look at it in a browser, it may want a login"
+            )
 
     def close(self) -> None:
         """Close the file; a thread that waits in a read gets :class:`Stopped`."""
@@ -51,22 +77,11 @@ class ListStream(io.BufferedReader):
         super().close()
 
 
-def _check_text(head: bytes, label: str) -> None:
-    """:raises InvalidListError: unless ``head`` is the beginning of a text in UTF-8."""
-    try:
-        # Not final: the head may end within a character.
-        codecs.getincrementaldecoder("utf-8")().decode(head, final=False)
-    except UnicodeDecodeError as error:
-        raise InvalidListError(f"{label} is no text in UTF-8; save it as UTF-8") from error
-    if b"\0" in head:
-        raise InvalidListError(f"{label} is no text but binary; give a list of URLs")
-
-
 class _File(io.RawIOBase):
     """A file, or descriptor 0 without a buffer that others would miss bytes from."""
 
-    def __init__(self, location: str) -> None:
-        self._label = label(location)
+    def __init__(self, location: str, called: str) -> None:
+        self._label = called
         self._first = b""
         try:
             self._file = io.FileIO(0, closefd=False) if location == STDIN else io.FileIO(location)
