@@ -7,7 +7,7 @@ import sys
 
 from scrapy.commands.crawl import Command as CrawlCommand
 
-from fetcher.commands.run import USAGE, complain, load_handler, run_crawl
+from fetcher.commands.run import USAGE, complain, load_handler, quieten, run_crawl
 from fetcher.errors import FetchError
 from fetcher.spiders.assignment import prepare
 from fetcher.spiders.fetch import FetchSpider
@@ -21,6 +21,7 @@ class Command(CrawlCommand):
         super().process_options(args, opts)
         if args == [FetchSpider.name] and self.settings is not None:
             load_handler()
+            quieten(self.settings)
             try:
                 opts.spargs["assignment"] = prepare(opts.spargs, self.settings)
             except FetchError as error:

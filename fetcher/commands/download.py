@@ -16,7 +16,7 @@ from scrapy import signals
 from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
 
-from fetcher.commands.run import USAGE, complain, load_handler, run_crawl
+from fetcher.commands.run import USAGE, complain, load_handler, quieten, run_crawl
 from fetcher.config import Config, parse_size
 from fetcher.errors import FetchError
 from fetcher.lists import BadRow, Row, make_row
@@ -137,6 +137,7 @@ class Command(ScrapyCommand):
         load_handler()
         try:
             self._set(opts)
+            quieten(self._settings())
             opts.assignment = self._prepare(rows, opts)
         except FetchError as error:
             complain(error)

@@ -66,7 +66,16 @@ def load_handler() -> None:
 
 
 def quieten(settings: Settings) -> None:
-    """Scrapy's report of its own start is for who asks for it, by ``-L INFO``."""
+    """Scrapy's report of its own start is for who asks for it, by ``-L INFO``.
+
+    Called before Scrapy sets up its logging, which sets all levels anew and writes the first line
+    at once, and after that.
+    """
     chosen = settings.getpriority("LOG_LEVEL") or 0
     if chosen < SETTINGS_PRIORITIES["cmdline"]:
         logging.getLogger("scrapy").setLevel(logging.WARNING)
+        logging.getLogger("scrapy.utils.log").addFilter(_matters)
+
+
+def _matters(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
