@@ -35,6 +35,12 @@ file_ended = object()
 
 stopping = object()
 """Sent without arguments when the crawl begins to stop: end all transfers now."""
+unusable = object()
+"""Sent with ``error``, a :class:`fetcher.errors.FetchError`, when it turns out before the first
+file that what the crawl was called with cannot be used (exit status 2). Who tells the user answers
+true; where nobody does, it goes to the log."""
+UNUSABLE = "unusable"
+"""The finish reason of such a crawl."""
 
 
 class FileMeta(TypedDict):

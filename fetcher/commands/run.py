@@ -5,43 +5,63 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 from scrapy.crawler import Crawler, CrawlerProcessBase
 from scrapy.settings import SETTINGS_PRIORITIES, Settings
 
-from fetcher.contract import STAT_FILES, STAT_UNREPORTED
+from fetcher.contract import STAT_FILES, STAT_UNREPORTED, unusable
 from fetcher.errors import FetchError
 
 OK, FAILED, USAGE = 0, 1, 2
 
 
+def complain(error: FetchError) -> None:
+    """Tell what is wrong with the call, in one line."""
+    sys.stderr.write(f"fetcher: {error.message}\n")
+
+
 def run_crawl(
-    process: CrawlerProcessBase, crawler: Crawler, *, signals: bool = True, **arguments: Any
+    process: CrawlerProcessBase,
+    crawler: Crawler,
+    *,
+    signals: bool = True,
+    tell: Callable[[FetchError], None] = complain,
+    **arguments: Any,
 ) -> int:
     """Run a crawl of the spider ``fetch`` to its end; the exit status.
 
     :param signals: whether SIGINT and SIGTERM stop it.
+    :param tell: called, with the exit status 2, with what is wrong with the call.
     :param arguments: the spider's.
     """
     quieten(process.settings)
+    wrong: list[FetchError] = []
+
+    def hear(error: FetchError) -> bool:
+        wrong.append(error)
+        return True
+
+    crawler.signals.connect(hear, signal=unusable)
     crawling: Any = process.crawl(crawler, **arguments)
     process.start(install_signal_handlers=signals)
     # Searching all that is alive for garbage once more would cost a quarter of a second.
     gc.freeze()
-    return _status(crawler, crawling)
-
-
-def _status(crawler: Crawler, crawling: asyncio.Future[None]) -> int:
     error = crawling.exception() if crawling.done() and not crawling.cancelled() else None
     if isinstance(error, FetchError):
-        complain(error)
+        wrong.append(error)
+    if wrong:
+        tell(wrong[0])
         return USAGE
+    return _status(crawler, error)
+
+
+def _status(crawler: Crawler, error: BaseException | None) -> int:
     if error is not None:
         logging.getLogger(__name__).error("the crawl broke off", exc_info=error)
         return FAILED
@@ -49,11 +69,6 @@ def _status(crawler: Crawler, crawling: asyncio.Future[None]) -> int:
     finished = crawler.stats.get_value("finish_reason") == "finished"
     unreported = crawler.stats.get_value(STAT_UNREPORTED, 0)
     return OK if finished and not failed and not unreported else FAILED
-
-
-def complain(error: FetchError) -> None:
-    """Tell what is wrong with the call, in one line."""
-    sys.stderr.write(f"fetcher: {error.message}\n")
 
 
 def load_handler() -> None:

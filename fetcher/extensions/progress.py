@@ -72,6 +72,7 @@ class Progress:
         connect(progress.spider_opened, signals.spider_opened)
         connect(progress.spider_closed, signals.spider_closed)
         connect(progress.close, signals.engine_stopped)
+        connect(progress.say_nothing, contract.unusable)
         return progress
 
     def file_started(self, progress: FileProgress) -> None:
@@ -103,6 +104,11 @@ class Progress:
         self.close()
         if self._display is not None:
             self._display.summarise(summary(self._tally, spider, reason))
+
+    def say_nothing(self) -> None:
+        """There has been nothing to show, and what is wrong is told elsewhere."""
+        self.close()
+        self._display = None
 
     def close(self) -> None:
         """Stop showing; once is enough, twice does no harm."""

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from scrapy import Spider
 from scrapy.crawler import Crawler
 
-from fetcher.contract import STAT_UNREPORTED
+from fetcher.contract import STAT_UNREPORTED, unusable
 from fetcher.disk.allocation import allocate
 from fetcher.rules.names import STATE_FOLDER
 
@@ -114,6 +114,8 @@ class ReportStorage:
         self._path = Path(unquote(urlsplit(uri).path))
         # Now, not with the first row: the files may have filled the disk by then.
         self._file = ReportFile(self._path)
+        # The report of the run before stays.
+        crawler.signals.connect(self._file.discard, signal=unusable)
 
     @classmethod
     def from_crawler(

@@ -40,10 +40,14 @@ class Shard:
         # No file's name begins with a line feed.
         return _place(f"\n{line}", self.count) == self.number
 
+    def __str__(self) -> str:
+        """For the names of files that shards do not share."""
+        return f"{self.number}-of-{self.count}"
+
     @property
     def report(self) -> str:
         """The name of this shard's report."""
-        return f"report-{self.number}-of-{self.count}.jsonl"
+        return f"report-{self}.jsonl"
 
 
 def _place(text: str, count: int) -> int:

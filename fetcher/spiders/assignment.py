@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fetcher.config import Config, Settings
 from fetcher.disk.folding import folds_names
 from fetcher.disk.ledger import Ledger
-from fetcher.errors import DiskError, InvalidListError
-from fetcher.lists import BadRow, ListSource, Row, make_row, open_list
+from fetcher.errors import DiskError, InvalidListError, InvalidURLError
+from fetcher.lists import (
+    BadRow,
+    ListSource,
+    Row,
+    check_format,
+    list_name,
+    make_row,
+    open_list,
+)
 from fetcher.rules.shards import Shard
+from fetcher.rules.urls import check_url, looks_like_url
 from fetcher.spiders.credentials import Credentials
+from fetcher.spiders.remote import RemoteFile
 
 REPORT = "report.jsonl"
 
@@ -27,7 +37,9 @@ class Assignment:
     """What to fetch, and where to.
 
     :param rows: given by the argument ``url``.
-    :param source: the list of the argument ``urls``.
+    :param source: the list of the argument ``urls``, open, where it is on this machine.
+    :param remote: that list where it lies on a server.
+    :param format: that list's, where it was given.
     :param out: the output folder, absolute; it exists.
     :param credentials: logins and cookies that the user keeps in files.
     :param folds_names: there, names that differ only in case or Unicode form are one.
@@ -43,21 +55,13 @@ class Assignment:
     folds_names: bool
     shard: Shard | None = None
     headers: tuple[tuple[str, str], ...] = ()
-
-    def __iter__(self) -> Iterator[Row | BadRow]:
-        yield from self.rows
-        if self.source is not None:
-            yield from self.source
+    remote: RemoteFile | None = None
+    format: str | None = None
 
     @property
     def report(self) -> Path:
         """Where the report belongs."""
         return self.out / (REPORT if self.shard is None else self.shard.report)
-
-    def close(self) -> None:
-        """Close the list; a thread that waits for its next row is let go."""
-        if self.source is not None:
-            self.source.close()
 
 
 def prepare(
@@ -83,18 +87,21 @@ def prepare(
     _check_job_folder(settings.get("JOBDIR"))
     credentials = Credentials(config.cookies)
     rows += tuple(make_row(0, {"url": url}) for url in arguments.get("url", "").split())
-    location = arguments.get("urls")
-    if location:
-        source = open_list(location, arguments.get("format"))
-    elif rows:
-        source = None
-    else:
+    location, format_ = arguments.get("urls"), arguments.get("format")
+    if not location and not rows:
         raise InvalidListError("nothing to fetch: give a list by -a urls=FILE, or -a url=ADDRESS")
-    base = Path(config.output_dir)
-    out = Path(arguments.get("out") or (base / source.name if source else base)).absolute()
+    address = _address(location, format_)
+    source = open_list(location, format_) if location and not address else None
+    name = list_name(address) if address else source.name if source else ""
+    out = Path(arguments.get("out") or Path(config.output_dir, name)).absolute()
     try:
         make_folder(out)
-        assignment = Assignment(rows, source, out, credentials, folds_names(out), shard, headers)
+        remote = None
+        if address:
+            remote = RemoteFile(address, "list", out, config, credentials, shard, headers)
+        assignment = Assignment(
+            rows, source, out, credentials, folds_names(out), shard, headers, remote, format_
+        )
         if assignment.report.is_dir():
             raise DiskError(f"a folder stands where the report belongs: remove {assignment.report}")
     except BaseException:
@@ -102,6 +109,20 @@ def prepare(
             source.close()
         raise
     return assignment
+
+
+def _address(location: str | None, format_: str | None) -> str | None:
+    """The location of the list where that is an address.
+
+    :raises InvalidListError: it is one that cannot be used.
+    """
+    if not location or not looks_like_url(location):
+        return None
+    check_format(location, format_)
+    try:
+        return check_url(location)
+    except InvalidURLError as error:
+        raise InvalidListError(f"the list {error.message}") from error
 
 
 def _shard(text: str | None) -> Shard | None:

@@ -7,23 +7,27 @@ from typing import Any, Self
 
 from scrapy import Request, Spider, signals
 from scrapy.crawler import Crawler
+from scrapy.exceptions import CloseSpider
 from scrapy.http import Response
 from scrapy.settings import SETTINGS_PRIORITIES, BaseSettings
-from scrapy.utils.asyncio import run_in_thread
 from twisted.python.failure import Failure
 
 from fetcher.config import Config
-from fetcher.contract import META_FETCH, FileMeta
-from fetcher.errors import FetchError
+from fetcher.contract import META_FETCH, UNUSABLE, FileMeta, stopping, unusable
+from fetcher.errors import FetchError, Stopped
 from fetcher.items import FileItem
 from fetcher.lists import BadRow, Naming, Row
 from fetcher.rules.headers import merge_headers
 from fetcher.rules.urls import redact
 from fetcher.spiders.assignment import Assignment, prepare
 from fetcher.spiders.feed import RowFeed
+from fetcher.spiders.inputs import Inputs
 
 _ROWS = "rows"
 """Key of ``spider.state`` (kept in a job folder): rows of the list that were taken up."""
+
+_VERSION = "version"
+"""Key of ``spider.state``: which version of the list that was."""
 
 _LAST_WORD = SETTINGS_PRIORITIES["cmdline"] + 1
 """Above the command line, whose settings Scrapy puts over those of a spider once more."""
@@ -34,10 +38,12 @@ class FetchSpider(Spider):
 
     Arguments, all optional but one of the first two:
 
-    :param urls: the list: a path, or ``-`` for standard input.
+    :param urls: the list: a path, an address of one of the schemes of files, or ``-`` for standard
+        input.
     :param url: one or more addresses, separated by white space.
     :param out: the output folder; default: ``FETCHER_OUTPUT_DIR`` and in it the list's name.
-    :param format: ``tsv``, ``csv`` or ``txt``; default: told from the list.
+    :param format: ``tsv``, ``csv``, ``txt``, ``jsonl``, ``aria2`` or ``metalink``; default: told
+        from the list.
     :param shard: ``i/n``: only the files whose names hash to shard i of n.
     """
 
@@ -49,6 +55,7 @@ class FetchSpider(Spider):
         self.report = assignment.report.as_uri().replace("file:", "report:", 1)
         self.state: dict[str, Any] = {}
         self._assignment = assignment
+        self._inputs = Inputs(assignment)
         self._naming = Naming(fold=assignment.folds_names)
         self._feed: RowFeed | None = None
 
@@ -73,13 +80,16 @@ class FetchSpider(Spider):
         """
         assignment = kwargs.pop("assignment", None) or prepare(kwargs, crawler.settings)
         spider = super().from_crawler(crawler, assignment=assignment, **kwargs)
+        crawler.signals.connect(spider.stop_waiting, signal=stopping)
         crawler.signals.connect(spider.close_list, signal=signals.spider_closed)
         return spider
 
     async def start(self) -> AsyncIterator[Any]:
         """One request a file, as many as the crawl can take up; bad rows become failed items."""
-        done_before = int(self.state.get(_ROWS, 0))
-        self._feed = RowFeed(self._assignment)
+        if not (self._inputs.ready or await self._receive()):
+            return
+        done_before = self._done_before()
+        self._feed = RowFeed(self._inputs)
         count = 0
         try:
             async for row in self._feed:
@@ -108,12 +118,51 @@ class FetchSpider(Spider):
         self.logger.error("%s failed", meta["name"], exc_info=error)
         yield _failed(meta["name"], request.url, error, meta["line"])
 
+    def stop_waiting(self) -> None:
+        """The crawl begins to stop: what is not there yet is not waited for."""
+        self._inputs.stop()
+
     async def close_list(self) -> None:
         """Let go of the list."""
         if self._feed is not None:
             self._feed.close()
-        await run_in_thread(self._assignment.close)
+        await self._inputs.close()
         self._naming.close()
+
+    async def _receive(self) -> bool:
+        """Wait for what lies elsewhere; whether it is there.
+
+        :raises CloseSpider: it cannot be used.
+        """
+        engine = self.crawler.engine
+        # Nothing begins before it is known what there is to do, not even what a job folder holds.
+        engine.pause()
+        try:
+            await self._inputs.receive(engine.download_async)
+        except Stopped:
+            return False
+        except FetchError as error:
+            answers = self.crawler.signals.send_catch_log(unusable, error=error)
+            if not any(answer is True for _, answer in answers):
+                self.logger.error("%s", error.message)
+            raise CloseSpider(UNUSABLE) from error
+        engine.unpause()
+        return True
+
+    def _done_before(self) -> int:
+        """How many rows of this very list an earlier run has taken up.
+
+        The rows of another version that wait in the job folder are dropped: all of this one's come.
+        """
+        version = self._inputs.version
+        if self.state.get(_VERSION) != version:
+            if self.state.pop(_ROWS, 0):
+                self.logger.info("the list has changed since: it is read from its start")
+            scheduler = self.crawler.engine.scheduler
+            while self.crawler.settings["JOBDIR"] and scheduler and scheduler.next_request():
+                pass
+            self.state[_VERSION] = version
+        return int(self.state.get(_ROWS, 0))
 
     async def _room(self) -> None:
         """Wait until the engine takes more; ``start()`` would put the whole list in memory.

@@ -21,7 +21,7 @@ from fetcher.errors import FetchError
 from fetcher.lists import make_row
 from fetcher.spiders.assignment import prepare
 from fetcher.spiders.fetch import FetchSpider
-from fetcher.workers.channel import Channel, Job, RelayHandler
+from fetcher.workers.channel import Channel, Event, Job, RelayHandler
 from fetcher.workers.relay import Relay
 
 GRACE = 5.0
@@ -40,13 +40,16 @@ def main() -> None:
     line = _read_line()
     if not line:
         sys.exit(FAILED)
+    wrong: list[FetchError] = []
     try:
-        status = _run(json.loads(line), channel)
+        status = _run(json.loads(line), channel, wrong.append)
     except FetchError as error:
-        channel.send({"kind": "done", "status": USAGE, "usage": error.message})
+        wrong.append(error)
         status = USAGE
-    else:
-        channel.send({"kind": "done", "status": status})
+    done: Event = {"kind": "done", "status": status}
+    if wrong:
+        done["usage"] = wrong[0].message
+    channel.send(done)
     sys.exit(status)
 
 
@@ -56,7 +59,7 @@ def _read_line() -> bytes:
         return stdin.readline()
 
 
-def _run(job: Job, channel: Channel) -> int:
+def _run(job: Job, channel: Channel, tell: Callable[[FetchError], None]) -> int:
     settings = _settings(job)
     load_handler()
     spider, arguments = _spider(job, settings, channel)
@@ -66,7 +69,7 @@ def _run(job: Job, channel: Channel) -> int:
     crawler = process.create_crawler(spider)
     relay = Relay(crawler, channel, progress=job.get("progress", False))
     _watch(relay.stop)
-    return run_crawl(process, crawler, signals=False, **arguments)
+    return run_crawl(process, crawler, signals=False, tell=tell, **arguments)
 
 
 def _settings(job: Job) -> Settings:
