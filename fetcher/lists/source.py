@@ -50,6 +50,8 @@ class ListSource:
     ) -> None:
         self.name = name
         self.format = format
+        self.version = stream.version
+        """Tells the list from what it is after a change; None for a pipe."""
         self._rows = rows
         self._stream = stream
 

@@ -41,6 +41,8 @@ class ListStream(io.BufferedReader):
     def __init__(self, location: str, called: str) -> None:
         self.called = called
         self._file = _File(location, called)
+        self.version = self._file.version
+        """Tells the file from what it is after a change; None where it is no plain file."""
         try:
             raw: io.RawIOBase = self._file
             if self._file.is_zipped():
@@ -91,9 +93,11 @@ class _File(io.RawIOBase):
             raise InvalidListError(f"{self._label} is a folder; give a file") from error
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from error
+        found = os.fstat(self._file.fileno())
         # Only what is no plain file can make a reader wait.
-        waits = not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
+        waits = not stat.S_ISREG(found.st_mode)
         self._wake = os.pipe() if waits else None
+        self.version = None if waits else f"{found.st_size}-{found.st_mtime_ns}"
 
     def _unreadable(self, error: Exception) -> InvalidListError:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)

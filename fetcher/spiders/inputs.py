@@ -20,9 +20,9 @@ class Inputs:
     """
 
     def __init__(self, assignment: Assignment) -> None:
-        self.version: str | None = None
         self._assignment = assignment
         self._source = assignment.source
+        self.version = self._source.version if self._source is not None else None
         self._receiving: asyncio.Future[None] | None = None
 
     def __iter__(self) -> Iterator[Row | BadRow]:
