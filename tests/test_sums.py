@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.disk.sums import merged
+from fetcher.disk.sums import merged, read_sums
 from fetcher.rules.existing import Completed
 from fetcher.rules.sums import parse_sums_line, sums_line
 from tests.crawl import CrawlResult, run_crawl, start_crawl, write_list
@@ -25,8 +26,7 @@ A, B, C = "a" * 64, "b" * 64, "c" * 64
 
 
 def sums(out: Path) -> dict[str, str]:
-    entries = [parse_sums_line(line) for line in (out / "SHA256SUMS").read_text().splitlines()]
-    return dict(entry for entry in entries if entry is not None)
+    return dict(read_sums((out / "SHA256SUMS").read_bytes().splitlines(keepends=True)))
 
 
 def check(out: Path) -> subprocess.CompletedProcess[str]:
@@ -41,7 +41,7 @@ def check(out: Path) -> subprocess.CompletedProcess[str]:
 def test_a_line_can_be_read_again(name: str) -> None:
     line = sums_line(name, A)
     assert line.count("\n") == 1
-    assert parse_sums_line(line.removesuffix("\n")) == (name.removeprefix("./"), A)
+    assert parse_sums_line(line.removesuffix("\n")) == (name.removeprefix("./"), f"sha256:{A}")
 
 
 @pytest.mark.parametrize("name", ["a", "-", "a\\b", "a\nb", " a ", "*a", "ä", "a\\nb"])
@@ -53,7 +53,57 @@ def test_coreutils_reads_the_lines(name: str, tmp_path: Path) -> None:
     assert found.returncode == 0, found.stderr
 
 
-@pytest.mark.parametrize("line", ["", "# a", f"{A} a", f"{A[1:]}  a", f"\\{A}  a\\x", f"{A}  "])
+PROGRAMS = {"md5": "md5sum", "sha1": "sha1sum", "sha256": "sha256sum", "sha512": "sha512sum"}
+
+
+@pytest.mark.parametrize("algorithm", PROGRAMS)
+@pytest.mark.parametrize("option", ["--text", "--binary", "--tag"])
+def test_lines_of_coreutils_are_read(algorithm: str, option: str, tmp_path: Path) -> None:
+    names = ["a", "a b) = c", " a ", "*a", "ä", "a\\b", "a\nb", "folder/(c)", "d\rd"]
+    (tmp_path / "folder").mkdir()
+    for name in names:
+        (tmp_path / name).write_text(name)
+    command = [PROGRAMS[algorithm], option, *names[:-1], f"./{names[-1]}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    lines = done.stdout.removesuffix("\n").split("\n")
+    digests = (hashlib.new(algorithm, name.encode()).hexdigest() for name in names)
+    assert [parse_sums_line(line) for line in lines] == [
+        (name, f"{algorithm}:{digest}") for name, digest in zip(names, digests, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (f"SHA256(a b)= {A}", "a b"),
+        (f"SHA2-256(a)= {A}", "a"),
+        (f"sha256 (./a) = {A.upper()}", "a"),
+        (f"{A.upper()} *./a", "a"),
+        (f"\\SHA256 (a\\\\b) = {A}", "a\\b"),
+    ],
+)
+def test_lines_of_others(line: str, name: str) -> None:
+    assert parse_sums_line(line) == (name, f"sha256:{A}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(
+            "",
+            "# a",
+            f"{A} a",
+            f"{A[1:]}  a",
+            f"\\{A}  a\\x",
+            f"{A}  ",
+            f"{A}{A[:32]}  a",
+            f"{A}  ./",
+        ),
+        *(f"SHA1 (a) = {A}", f"SHA256 a = {A}", f"SHA256 () = {A}", f"SHA512/256 (a) = {A}"),
+        *(f"BLAKE2b (a) = {A}", f"SHA256 (a) = {A} ", f"\\SHA256 (a\\x) = {A}", "()" * 9999),
+    ],
+)
 def test_other_lines(line: str) -> None:
     assert parse_sums_line(line) is None
 

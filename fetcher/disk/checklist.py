@@ -26,7 +26,7 @@ PRAGMA journal_mode = OFF;
 PRAGMA cache_size = -4096;
 CREATE TABLE reported (name TEXT PRIMARY KEY, size INTEGER, checksum TEXT, failure TEXT)
     WITHOUT ROWID;
-CREATE TABLE sums (name TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE sums (name TEXT PRIMARY KEY, sum TEXT NOT NULL) WITHOUT ROWID;
 BEGIN;
 """
 
@@ -91,16 +91,16 @@ class Checklist:
     def each(self) -> Iterator[Entry]:
         """The entries in the order of their names."""
         rows = self._db.execute(
-            "SELECT name, size, checksum, failure, digest FROM reported LEFT JOIN sums USING (name)"
-            " UNION ALL SELECT name, NULL, NULL, NULL, digest FROM sums"
+            "SELECT name, size, checksum, failure, sum FROM reported LEFT JOIN sums USING (name)"
+            " UNION ALL SELECT name, NULL, NULL, NULL, sum FROM sums"
             " WHERE name NOT IN (SELECT name FROM reported) ORDER BY name"
         )
-        for name, size, checksum, failure, digest in rows:
+        for name, size, checksum, failure, listed in rows:
             if failure is not None:
                 yield Entry(name, None, {}, failure)
             stated = {"the report": checksum} if checksum else {}
-            if digest and f"sha256:{digest}" != checksum:
-                stated[SUMS] = f"sha256:{digest}"
+            if listed and listed != checksum:
+                stated[SUMS] = listed
             if failure is None or stated:
                 yield Entry(name, size, stated)
 

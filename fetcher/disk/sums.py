@@ -141,9 +141,10 @@ def read_sums(file: Iterable[bytes]) -> Iterator[tuple[str, str]]:
     """Names and digests of the lines that can be read."""
     for line in file:
         with suppress(UnicodeDecodeError):
-            entry = parse_sums_line(line.decode().removesuffix("\n"))
-            if entry is not None:
-                yield entry
+            name, checksum = parse_sums_line(line.decode().removesuffix("\n")) or ("", None)
+            digest = sha256_of(checksum)
+            if digest is not None:
+                yield name, digest
 
 
 def merged(
