@@ -132,7 +132,9 @@ class RetryList:
                 file.reason,
             )
         else:
-            logger.info("%d failed rows are in %s, a list to be given back", self._rows, path)
+            logger.info(
+                "%s, a list to be given back, has what failed; rows: %d", path, self._rows
+            )
 
 
 def _line(request: Request) -> bytes | None:
