@@ -734,7 +734,7 @@ except DiskFullError as error:
 """,
         tmp_path,
     )
-    assert "it needs more room: raise the limit" in told
+    assert "its size is over the limit of this process or file system: raise it" in told
 
 
 def test_the_size_of_the_part_is_no_part_of_the_version(tmp_path: Path) -> None:

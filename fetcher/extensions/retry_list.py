@@ -132,9 +132,7 @@ class RetryList:
                 file.reason,
             )
         else:
-            logger.info(
-                "%s, a list to be given back, has what failed; rows: %d", path, self._rows
-            )
+            logger.info("%s, a list to be given back, has what failed; rows: %d", path, self._rows)
 
 
 def _line(request: Request) -> bytes | None:
