@@ -132,7 +132,7 @@ class RetryList:
                 file.reason,
             )
         else:
-            logger.info("%s, a list to be given back, has what failed; rows: %d", path, self._rows)
+            logger.debug("%d failed rows are in %s", self._rows, path)
 
 
 def _line(request: Request) -> bytes | None:
