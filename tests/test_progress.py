@@ -411,8 +411,7 @@ def test_the_line_of_a_log() -> None:
             FileItem("failed", "a", received=MIB),
             [
                 "report: /o o/report-1-of-2.jsonl",
-                "run the same command again to go on, or give it retry.tsv beside the report for "
-                "what failed",
+                "run the same command again to go on; what failed is in retry.tsv, too",
             ],
         ),
         (
@@ -546,9 +545,9 @@ def test_mode_bar_draws_and_puts_everything_back(
     assert lines[1].split() == ["Failed", "Error"]
     assert lines[2].split(maxsplit=1)[0].startswith("evil")
     assert lines[3].startswith("5 done, 0 unchanged, 1 failed, 500 B in 0:00:00")
-    assert " ".join(lines[4:]) == (
-        "run the same command again to go on, or give it retry.tsv beside the report for what "
-        "failed"
+    assert (
+        " ".join(lines[4:])
+        == "run the same command again to go on; what failed is in retry.tsv, too"
     )
     assert screen.cursor
 

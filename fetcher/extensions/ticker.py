@@ -82,8 +82,8 @@ def summary(tally: Tally, spider: Spider, reason: str) -> list[str]:
     failed = tally.files["failed"]
     if failed or reason != "finished":
         why = "" if reason == "finished" else f"stopped ({reason}): "
-        only = ", or give it retry.tsv beside the report for what failed" if failed else ""
-        lines.append(f"{why}run the same command again to go on{only}")
+        where = "; what failed is in retry.tsv, too" if failed else ""
+        lines.append(f"{why}run the same command again to go on{where}")
     return lines
 
 
