@@ -503,8 +503,7 @@ def test_mode_log_closes_with_a_line(caplog: pytest.LogCaptureFixture, mode: str
     assert closing[0] == "INFO"
     assert closing[1].startswith("5 done, 0 unchanged, 1 failed, 500 B in 0:00:00 (")
     assert closing[1].endswith(
-        "/s); run the same command again to go on, or give it retry.tsv "
-        "beside the report for what failed"
+        "/s); run the same command again to go on; what failed is in retry.tsv, too"
     )
 
 
