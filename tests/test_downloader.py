@@ -200,6 +200,7 @@ def test_cancelled_it_stops_and_goes_on_later(
     url = origin.add("/a.bin", Resource(content, rate=MIB // 2))
     downloader = Downloader(session_config=SessionConfig(log_level="INFO"))
     downloader.enqueue_file(url, path=tmp_path)
+    downloader.enqueue_file(origin.add("/gone.bin", Status(404)), path=tmp_path)
 
     async def main() -> float:
         running = asyncio.create_task(downloader.run_download())
@@ -212,7 +213,7 @@ def test_cancelled_it_stops_and_goes_on_later(
 
     assert asyncio.run(main()) < 2
     assert (tmp_path / "a.bin.part.json").exists()
-    assert downloader.queued_downloads == 1
+    assert downloader.queued_downloads == 2
 
     sent = origin.sent("/a.bin")
     origin.replace("/a.bin", Resource(content))
@@ -262,8 +263,7 @@ def test_a_killed_program_leaves_no_transfer_behind(origin: Origin, tmp_path: Pa
         process.communicate()
 
         wait_for(lambda: origin.active("/a.bin") == 0, 5, "the end of the transfer")
-
-    assert (tmp_path / "a.bin.part.json").exists()
+        wait_for((tmp_path / "a.bin.part.json").exists, 5, "the journal")
 
 
 def test_a_program_may_have_another_reactor_and_scrapy_project(

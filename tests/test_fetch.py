@@ -23,6 +23,7 @@ from tests.servers.faults import (
     Status,
 )
 from tests.servers.origin import Origin
+from tests.servers.relay import Tunnel
 from tests.servers.resource import Gate, Resource
 
 MIB = 1 << 20
@@ -616,18 +617,42 @@ def test_list_from_a_pipe_begins_before_it_ends(origin: Origin, tmp_path: Path) 
     assert names_in(out) == {"a.bin"}
 
 
-def test_proxy_and_tunnel(origin: Origin, tmp_path: Path) -> None:
-    content = Content(MIB, seed=1)
-    origin.add("/a.bin", Resource(content))
-    proxy = origin.url("").rstrip("/")
+def test_each_scheme_has_its_proxy(
+    origin: Origin, certificate_authority: CertificateAuthority, tmp_path: Path
+) -> None:
+    plain, secure = Content(MIB, seed=1), Content(3 * MIB, seed=2)
+    origin.add("/a.bin", Resource(plain))
+    with Origin(certificate_authority.server_context("tls.example")) as tls:
+        tls.add("/b.bin", Resource(secure))
+        near = tls.url("/near.bin", host="localhost")
+        with Tunnel(tls.port) as tunnel:
+            proxies = {
+                "http_proxy": origin.url("").rstrip("/"),
+                "https_proxy": tunnel.url.replace("//", "//anna:s3cret@"),
+                "no_proxy": "localhost",
+            }
+            result = run_crawl(
+                tmp_path / "out",
+                url=f"http://elsewhere.example/a.bin https://tls.example/b.bin {near}",
+                settings={"FETCHER_MIN_SPLIT_SIZE": "1M", "FETCHER_MAX_TRIES": 1},
+                env=certificate_authority.env | proxies,
+            )
 
-    result = run_crawl(
-        tmp_path / "out", url="http://elsewhere.example/a.bin", env={"http_proxy": proxy}
-    )
-
-    assert result.returncode == 0, result.stderr
-    assert checksum(tmp_path / "out/a.bin") == content.sha256
+    rows = result.by_name
+    assert rows["a.bin"]["status"] == rows["b.bin"]["status"] == "ok", result.stderr
+    assert checksum(tmp_path / "out/a.bin") == plain.sha256
+    assert checksum(tmp_path / "out/b.bin") == secure.sha256
     assert origin.requests[0].target == "http://elsewhere.example/a.bin"
+    assert len(tunnel.asked) > 1
+    login = base64.b64encode(b"anna:s3cret").decode()
+    for head in tunnel.asked:
+        assert head.startswith("CONNECT tls.example:443 ")
+        assert f"Proxy-Authorization: Basic {login}" in head
+    # The proxy's login is for the proxy alone; and whom `no_proxy` names is asked directly, here a
+    # server whose certificate is not for this name.
+    assert not any("proxy-authorization" in record.headers for record in tls.requests)
+    assert rows["near.bin"]["error"]["type"] == "CertificateError"
+    assert "s3cret" not in result.stderr
 
 
 def test_job_folder_that_others_may_write_to_is_refused(origin: Origin, tmp_path: Path) -> None:

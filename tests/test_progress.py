@@ -168,6 +168,16 @@ def test_the_items_figure_replaces_what_was_seen(name: str) -> None:
     assert tally.moved == 1100
 
 
+def test_files_that_were_stopped_are_no_failures() -> None:
+    tally = Tally(0.0)
+    stopped = {"type": "Stopped", "message": "stopped", "line": None}
+    tally.scraped(FileItem("failed", "a", received=MIB, error=stopped))
+    tally.scraped(FileItem("ok", "b"))
+    assert tally.counts() == "1 done, 0 unchanged, 0 failed, 1 stopped"
+    assert not tally.failures
+    assert tally.received == MIB
+
+
 def test_only_the_first_failures_are_kept() -> None:
     tally = Tally(0.0)
     for number in range(FAILURES_KEPT + 5):
@@ -298,16 +308,17 @@ def test_log_lines_stand_above_the_bars(
     for number in range(3):
         bars.draw()
         logging.getLogger("tests").info("%d: %s", number, long)
-    lines = screen.lines
-    assert lines[:3] == [f"{number}: {long}" for number in range(3)]
-    assert lines[3].startswith("short.tar")
-    assert lines[4].startswith("0 done")
-    assert len(lines) == 5
+    *above, bar, total = screen.lines
+    assert max(map(len, above)) <= 80
+    said = re.split(r" ?\d\d:\d\d:\d\d INFO: ", " ".join(above))
+    assert said == ["", *(f"{number}: {long}" for number in range(3))]
+    assert bar.startswith("short.tar")
+    assert total.startswith("0 done")
     root_handler.stream.write("without an end")
     bars.stop()
     assert root_handler.stream is screen.file
     logging.getLogger("tests").info("after")
-    assert [line for line in screen.lines[3:] if line] == ["without an end", "after"]
+    assert [line for line in screen.lines[len(above) :] if line] == ["without an end", "after"]
 
 
 def test_other_handlers_are_left_alone(
@@ -398,7 +409,10 @@ def test_the_line_of_a_log() -> None:
             {"out": "o", "report": "file:///o%20o/report-1-of-2.jsonl"},
             "finished",
             FileItem("failed", "a", received=MIB),
-            ["report: /o o/report-1-of-2.jsonl", "run the same command again to go on"],
+            [
+                "report: /o o/report-1-of-2.jsonl",
+                "run the same command again to go on; what failed is in retry.tsv, too",
+            ],
         ),
         (
             {},
@@ -488,7 +502,9 @@ def test_mode_log_closes_with_a_line(caplog: pytest.LogCaptureFixture, mode: str
     assert warning == ("WARNING", WARNING)
     assert closing[0] == "INFO"
     assert closing[1].startswith("5 done, 0 unchanged, 1 failed, 500 B in 0:00:00 (")
-    assert closing[1].endswith("/s); run the same command again to go on")
+    assert closing[1].endswith(
+        "/s); run the same command again to go on; what failed is in retry.tsv, too"
+    )
 
 
 def test_mode_log_does_not_import_what_only_bars_need() -> None:
@@ -520,15 +536,18 @@ def test_mode_bar_draws_and_puts_everything_back(
     crawl("bar", then=lambda crawler: seen.append((root_handler.stream, screen.lines)))
     stream, during = seen[0]
     assert stream is not screen.file
-    assert during[0] == WARNING
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d WARNING: {re.escape(WARNING)}", during[0])
     assert during[1].startswith("short.tar")
     assert root_handler.stream is screen.file
     lines = [line for line in screen.lines if line]
-    assert lines[0] == WARNING
+    assert lines[0] == during[0]
     assert lines[1].split() == ["Failed", "Error"]
     assert lines[2].split(maxsplit=1)[0].startswith("evil")
     assert lines[3].startswith("5 done, 0 unchanged, 1 failed, 500 B in 0:00:00")
-    assert lines[4:] == ["run the same command again to go on"]
+    assert (
+        " ".join(lines[4:])
+        == "run the same command again to go on; what failed is in retry.tsv, too"
+    )
     assert screen.cursor
 
 

@@ -294,14 +294,20 @@ class Part:
         reason = os.strerror(error.errno) if error.errno else str(error)
         if error.errno not in _FULL:
             return DiskError(f"{self.path} cannot be {what}: {reason}")
+        if error.errno == errno.EFBIG:
+            # Room that is reserved counts for nothing here: what is limited is the size.
+            need = "its size" if self.size is None else f"its size of {self.size} bytes"
+            return DiskFullError(
+                f"{self.path} cannot be {what}: {reason}; {need} is over the limit of this "
+                "process or file system: raise it (ulimit -f), or use another file system"
+            )
         need = "more room"
         if self.size is not None:
             with suppress(OSError):
                 need = f"{self.size - self.allocated()} more bytes"
-        advice = "make room and run again"
-        if error.errno == errno.EFBIG:
-            advice = "raise the limit of this process (ulimit -f), or use another file system"
-        return DiskFullError(f"{self.path} cannot be {what}: {reason}; it needs {need}: {advice}")
+        return DiskFullError(
+            f"{self.path} cannot be {what}: {reason}; it needs {need}: make room and run again"
+        )
 
 
 def _check_inside(out: Path, folder: Path) -> None:

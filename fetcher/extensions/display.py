@@ -18,6 +18,11 @@ from rich.text import Text
 from fetcher.extensions.picture import Picture
 from fetcher.extensions.tally import Tally
 
+_Handler = logging.StreamHandler[Any]
+
+_BRIEF = logging.Formatter("%(asctime)s %(levelname)s: %(message)s", "%H:%M:%S")
+"""Beside bars there is little room, and the day is known."""
+
 
 class Terminal(Console):
     """Standard error; once it is gone (hung up, closed), writing to it does nothing.
@@ -62,7 +67,7 @@ class Bars:
         # Log lines may come from any thread.
         self._lock = RLock()
         self._above = _Above(self._print, console.file, self._lock)
-        self._moved: list[tuple[logging.StreamHandler[Any], TextIO]] = []
+        self._moved: list[tuple[_Handler, TextIO, logging.Formatter | None]] = []
         self._live = Live(
             console=console,
             auto_refresh=False,
@@ -79,7 +84,8 @@ class Bars:
             if isinstance(handler, logging.StreamHandler) and _on_terminal(handler.stream):
                 stream = handler.setStream(cast("TextIO", self._above))
                 if stream is not None:
-                    self._moved.append((handler, stream))
+                    self._moved.append((handler, stream, handler.formatter))
+                    handler.setFormatter(_BRIEF)
         with self._lock:
             self._live.start()
 
@@ -93,9 +99,10 @@ class Bars:
         with self._lock:
             self._live.stop()
         while self._moved:
-            handler, stream = self._moved.pop()
+            handler, stream, formatter = self._moved.pop()
             if cast("object", handler.stream) is self._above:
                 handler.setStream(stream)
+                handler.setFormatter(formatter)
         self._above.finish()
 
     def summarise(self, lines: Iterable[str]) -> None:
@@ -126,7 +133,7 @@ class Bars:
 
     def _print(self, text: str) -> None:
         with self._lock:
-            self._console.print(Text(text), soft_wrap=True)
+            self._console.print(Text(text), overflow="fold")
 
 
 class _Above(io.TextIOBase):

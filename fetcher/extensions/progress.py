@@ -15,7 +15,7 @@ from scrapy.utils.asyncio import AsyncioLoopingCall, create_looping_call
 from fetcher import contract
 from fetcher.config import Config
 from fetcher.contract import FileProgress
-from fetcher.extensions.tally import Failure, Tally
+from fetcher.extensions.tally import Failure, Tally, was_stopped
 from fetcher.extensions.ticker import Ticker, summary
 from fetcher.items import FileItem
 
@@ -51,7 +51,8 @@ class Display(Protocol):
 class Progress:
     """Extension: counts files and bytes and has them shown.
 
-    A failed file is logged at once, as a warning, whatever the display.
+    A failed file is logged at once, as a warning, whatever the display; those that were in flight
+    when the run was interrupted are only counted.
     """
 
     def __init__(self, mode: str) -> None:
@@ -85,7 +86,7 @@ class Progress:
         if not isinstance(item, FileItem):
             return
         self._tally.scraped(item)
-        if item.status == "failed":
+        if item.status == "failed" and not was_stopped(item):
             logger.warning("%s: %s", *Failure.of(item), extra={"spider": spider})
 
     def spider_opened(self, spider: Spider) -> None:

@@ -132,7 +132,7 @@ class RetryList:
                 file.reason,
             )
         else:
-            logger.info("%d failed rows are in %s, a list to be given back", self._rows, path)
+            logger.debug("%d failed rows are in %s", self._rows, path)
 
 
 def _line(request: Request) -> bytes | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fetcher.contract import FileProgress
+from fetcher.errors import Stopped
 from fetcher.extensions.figures import Speed, plain
 from fetcher.items import FileItem
 from fetcher.rules.urls import redact_text
@@ -95,9 +96,12 @@ class Tally:
         elif item.received and self._ended:
             # The server gave it another name; the one that waits longest is the likeliest.
             del self._ended[next(iter(self._ended))]
-        self.files[item.status] += 1
         self.received += item.received
         self.resumed += item.resumed
+        if was_stopped(item):
+            self.files["stopped"] += 1
+            return
+        self.files[item.status] += 1
         if item.status == "failed" and len(self.failures) < FAILURES_KEPT:
             self.failures.append(Failure.of(item))
 
@@ -135,6 +139,13 @@ class Tally:
         return self.moved / self.elapsed if self.elapsed > 0 else 0.0
 
     def counts(self) -> str:
-        """``12 done, 3 unchanged, 1 failed``."""
+        """``12 done, 3 unchanged, 1 failed``; in the end also how many were stopped."""
         done, unchanged, failed = (self.files[status] for status in ("ok", "unchanged", "failed"))
-        return f"{done} done, {unchanged} unchanged, {failed} failed"
+        text = f"{done} done, {unchanged} unchanged, {failed} failed"
+        stopped = self.files["stopped"]
+        return f"{text}, {stopped} stopped" if stopped else text
+
+
+def was_stopped(item: FileItem) -> bool:
+    """Whether the file had no other fault than that the run was interrupted."""
+    return (item.error or {}).get("type") == Stopped.__name__

@@ -79,9 +79,11 @@ def summary(tally: Tally, spider: Spider, reason: str) -> list[str]:
     report = getattr(spider, "report", None) or (out and Path(out, "report.jsonl"))
     if report:
         lines.append(f"report: {figures.plain(_path(str(report)))}")
-    if tally.files["failed"] or reason != "finished":
+    failed = tally.files["failed"]
+    if failed or reason != "finished":
         why = "" if reason == "finished" else f"stopped ({reason}): "
-        lines.append(f"{why}run the same command again to go on")
+        where = "; what failed is in retry.tsv, too" if failed else ""
+        lines.append(f"{why}run the same command again to go on{where}")
     return lines
 
 

@@ -62,6 +62,7 @@ def http(place: Place) -> Iterator[list[Contender]]:
         url = server.url(FILE)
         yield [
             place.fetcher(url),
+            place.fetcher(url, *_UNVERIFIED),
             place.contender("aria2c -x5 -s5", aria2c, "-q", "-x5", "-s5", "-d", place.out, url),
         ]
 

@@ -6,8 +6,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from tests.contracts.relay import Relay
 from tests.servers.content import Source
+from tests.servers.relay import Relay
 
 USER = "user"
 PASSWORD = "pa:ss/wörd 100%"

@@ -78,6 +78,9 @@ class Relay:
     ) -> None:
         self.stop()
 
+    def greet(self, client: socket.socket) -> None:
+        """What has to be said before the client is connected; here nothing."""
+
     def _accept(self) -> None:
         while True:
             try:
@@ -116,6 +119,7 @@ class _Link(threading.Thread):
                     while self._client.recv(1 << 16):
                         pass
                 else:
+                    self._relay.greet(self._client)
                     self._carry(self._connect(self._target))
 
     def _connect(self, port: int) -> socket.socket:
@@ -171,3 +175,27 @@ class _Link(threading.Thread):
             for end in self._open:
                 end.close()
             self._open.clear()
+
+
+class Tunnel(Relay):
+    """A web proxy that knows CONNECT only (RFC 9110, section 9.3.6); every host is the same one."""
+
+    def __init__(self, target: int) -> None:
+        super().__init__(target)
+        self.asked: list[str] = []
+        """The heads of what clients have asked for."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def greet(self, client: socket.socket) -> None:
+        """Take the client's CONNECT; it sends nothing else before it is answered."""
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            data = client.recv(1 << 16)
+            if not data:
+                raise ConnectionAbortedError("the client has gone")
+            head += data
+        self.asked.append(head.decode("ascii"))
+        client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
