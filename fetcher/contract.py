@@ -33,6 +33,8 @@ file_ended = object()
 """Sent with the same ``progress`` when nothing more of the file will be transferred."""
 
 
+list_opened = object()
+"""Sent with ``progress``, a :class:`ListProgress`, before the first row comes."""
 stopping = object()
 """Sent without arguments when the crawl begins to stop: end all transfers now."""
 unusable = object()
@@ -54,6 +56,8 @@ class FileMeta(TypedDict):
     """The output folder, absolute."""
     line: int | None
     """Where in the list the row stands."""
+    number: int | None
+    """Which of the rows it is; the first is 1."""
     size: int | None
     """Bytes, if the list says."""
     checksum: str | None
@@ -83,6 +87,16 @@ class FileProgress:
     done: int = 0
     connections: int = 0
     note: str = ""
+
+
+@dataclass
+class ListProgress:
+    """How much of the list has been read; live, read by displays."""
+
+    rows: int = 0
+    """Rows of this run: each will be reported once."""
+    whole: bool = False
+    """Whether there are no more."""
 
 
 @dataclass(frozen=True)

@@ -47,9 +47,10 @@ class FileItem:
     error: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        # What the pipeline needs to know: the unfinished file, and the row's line in the list. No
-        # dataclass fields, so that no exporter ever sees them.
+        # What others need to know: the unfinished file, the row's line in the list, and which of
+        # the rows it is. No dataclass fields, so that no exporter ever sees them.
         self.download: Download | None = None
         self.line: int | None = None
+        self.number: int | None = None
         # For who runs a crawl from a program: the error itself.
         self.exception: BaseException | None = None

@@ -149,6 +149,10 @@ EXTENSIONS: dict[str, int | None] = {
     "fetcher.extensions.retry_list.RetryList": 0,
 }
 
+# Rows wait in memory, a few at a time, also with a job folder: a queue on disk forgets those in
+# flight when a run is killed. What it has not finished, the next run takes from the list again.
+SCHEDULER_DISK_QUEUE = SCHEDULER_START_DISK_QUEUE = "scrapy.squeues.FifoMemoryQueue"
+
 # The same row is found again by its name, exactly; a set of a million fingerprints is not needed.
 DUPEFILTER_CLASS = "scrapy.dupefilters.BaseDupeFilter"
 

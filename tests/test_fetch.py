@@ -496,6 +496,43 @@ def test_job_folder_goes_on_with_the_list_where_it_was_stopped(
         assert checksum(out / name) == content.sha256
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_no_row_of_a_job_is_lost_whatever_ends_its_runs(
+    origin: Origin, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Interrupted, then killed (or interrupted as soon as it can be), then to its end."""
+    gates = [Gate(), Gate()]
+    names = [f"{each}.bin" for each in range(30)]
+    for each, name in enumerate(names):
+        gate = gates[0] if each == 7 else gates[1] if each >= 15 else None
+        origin.add(f"/{name}", Resource(Content(1000, seed=each), gate=gate))
+    urls = write_list(tmp_path / "l.tsv", [(name, origin.url(f"/{name}")) for name in names])
+    out, job = tmp_path / "out", tmp_path / "job"
+    settings = {"JOBDIR": str(job), "LOG_LEVEL": "DEBUG"}
+    with start_crawl(out, urls=urls, settings=settings) as crawl:
+        # One in the middle is not done, others behind it are.
+        gates[1].wait_until_held(connections=4)
+        crawl.send_signal(signal.SIGINT)
+        crawl.wait(timeout=10)
+    with start_crawl(out, urls=urls, settings=settings) as crawl:
+        if number is signal.SIGKILL:
+            gates[0].wait_until_held()
+        else:
+            wait_for(lambda: "Spider opened" in crawl.stderr)
+        crawl.send_signal(number)
+        crawl.wait(timeout=10)
+    for gate in gates:
+        gate.open()
+
+    result = run_crawl(out, urls=urls, settings=settings)
+
+    assert result.returncode == 0, result.stderr
+    assert names_in(out) == set(names)
+    # Those before the first that was not done are not looked at any more.
+    assert {row["name"] for row in result.report} == set(names[7:])
+    assert [path.name for path in job.rglob("q*") if path.is_file()] == []
+
+
 def test_overwrite_replaces_and_rename_keeps_what_stands_there(
     origin: Origin, tmp_path: Path
 ) -> None:

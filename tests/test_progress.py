@@ -22,7 +22,7 @@ from scrapy.crawler import Crawler
 from scrapy.utils.test import get_crawler
 
 from fetcher import contract
-from fetcher.contract import FileProgress
+from fetcher.contract import FileProgress, ListProgress
 from fetcher.errors import InvalidSettingError
 from fetcher.extensions.display import Bars, Terminal
 from fetcher.extensions.picture import Columns, Picture
@@ -166,6 +166,21 @@ def test_the_items_figure_replaces_what_was_seen(name: str) -> None:
     assert not tally.active
     tally.scraped(FileItem("ok", name, received=1100))
     assert tally.moved == 1100
+
+
+def test_what_is_left_is_told_as_far_as_it_is_known() -> None:
+    tally = Tally(0.0)
+    assert tally.left == ""
+    tally.list = ListProgress(rows=1000)
+    for status in ("ok", "failed", "unchanged"):
+        tally.scraped(FileItem(status, "a"))
+    tally.started(FileProgress("b"))
+    assert tally.left == "997+ left"
+    tally.list.whole = True
+    assert tally.left == "997 left"
+    assert Ticker(tally).line().startswith("1 done, 1 unchanged, 1 failed, 1 in flight, 997 left; ")
+    total = Picture().draw(tally, 79, 24).plain.split("\n")[-1]
+    assert total.startswith("1 done, 1 unchanged, 1 failed, 997 left  ")
 
 
 def test_files_that_were_stopped_are_no_failures() -> None:
@@ -569,7 +584,7 @@ def test_a_wrong_mode_is_refused() -> None:
 
 ENDS_WITHOUT_A_SIGNAL = """
 import asyncio, scrapy
-from fetcher.contract import FileProgress
+from fetcher.contract import FileProgress, ListProgress
 from fetcher.extensions.progress import Progress
 
 async def run(progress):

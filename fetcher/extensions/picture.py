@@ -113,6 +113,8 @@ class Picture:
         line = Text(tally.counts(), style="bold")
         if tally.files["failed"]:
             line.stylize("red", line.plain.rindex(",") + 2)
+        if tally.left:
+            line.append(f", {tally.left}")
         parts = [
             figures.size(tally.moved),
             figures.rate(tally.speed),

@@ -14,7 +14,7 @@ from scrapy.utils.asyncio import AsyncioLoopingCall, create_looping_call
 
 from fetcher import contract
 from fetcher.config import Config
-from fetcher.contract import FileProgress
+from fetcher.contract import FileProgress, ListProgress
 from fetcher.extensions.tally import Failure, Tally, was_stopped
 from fetcher.extensions.ticker import Ticker, summary
 from fetcher.items import FileItem
@@ -67,6 +67,7 @@ class Progress:
         """:raises InvalidSettingError: where a setting of the project is none."""
         progress = cls(Config.from_settings(crawler.settings).progress)
         connect = crawler.signals.connect
+        connect(progress.list_opened, contract.list_opened)
         connect(progress.file_started, contract.file_started)
         connect(progress.file_ended, contract.file_ended)
         connect(progress.item_scraped, signals.item_scraped)
@@ -75,6 +76,9 @@ class Progress:
         connect(progress.close, signals.engine_stopped)
         connect(progress.say_nothing, contract.unusable)
         return progress
+
+    def list_opened(self, progress: ListProgress) -> None:
+        self._tally.list = progress
 
     def file_started(self, progress: FileProgress) -> None:
         self._tally.started(progress)

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fetcher.contract import FileProgress
+from fetcher.contract import FileProgress, ListProgress
 from fetcher.errors import Stopped
 from fetcher.extensions.figures import Speed, plain
 from fetcher.items import FileItem
@@ -73,6 +73,8 @@ class Tally:
         self.received = 0
         self.resumed = 0
         self.failures: list[Failure] = []
+        self.list: ListProgress | None = None
+        """How much of the list has been read; None where nobody says."""
         self._active: dict[int, Tracked] = {}
         self._ended: dict[str, int] = {}
         self._speed = Speed()
@@ -144,6 +146,14 @@ class Tally:
         text = f"{done} done, {unchanged} unchanged, {failed} failed"
         stopped = self.files["stopped"]
         return f"{text}, {stopped} stopped" if stopped else text
+
+    @property
+    def left(self) -> str:
+        """``84 left``, those in flight among them; ``1024+`` while the list goes on behind them."""
+        if self.list is None:
+            return ""
+        count = max(0, self.list.rows - self.files.total())
+        return f"{count} left" if self.list.whole else f"{count}+ left"
 
 
 def was_stopped(item: FileItem) -> bool:

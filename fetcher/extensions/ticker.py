@@ -54,7 +54,7 @@ class Ticker:
         tally = self._tally
         active = tally.active
         parts = [
-            f"{tally.counts()}, {len(active)} in flight",
+            ", ".join(filter(None, (tally.counts(), f"{len(active)} in flight", tally.left))),
             f"{figures.size(tally.moved)}, {figures.rate(tally.speed)}",
         ]
         if active:

@@ -72,8 +72,6 @@ class RangeMiddleware:
         async with self._turns:
             if self._stopped is None:
                 item = await self._fetch(request)
-        if self._stopped is not None:
-            self._give_back(request, item)
         return FileResponse(request.url, request=request, item=item)
 
     async def _fetch(self, request: Request) -> FileItem:
@@ -96,13 +94,6 @@ class RangeMiddleware:
                 self._jobs.discard(job)
         finally:
             send_signal(file_ended, progress=progress)
-
-    def _give_back(self, request: Request, item: FileItem | None) -> None:
-        """With a job folder, let the next run go on with a file that this one could not finish."""
-        unfinished = item is None or (item.error or {}).get("type") == Stopped.__name__
-        scheduler = self._crawler.engine.scheduler
-        if unfinished and scheduler is not None and self._crawler.settings["JOBDIR"]:
-            scheduler.enqueue_request(request.replace(dont_filter=True))
 
     def stop(self) -> None:
         """End all transfers now; what they have is in their journals."""

@@ -3,34 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from scrapy import Request, Spider, signals
 from scrapy.crawler import Crawler
 from scrapy.exceptions import CloseSpider
 from scrapy.http import Response
 from scrapy.settings import SETTINGS_PRIORITIES, BaseSettings
+from scrapy.utils.asyncio import run_in_thread
 from twisted.python.failure import Failure
 
 from fetcher.config import Config
-from fetcher.contract import META_FETCH, UNUSABLE, FileMeta, stopping, unusable
+from fetcher.contract import (
+    META_FETCH,
+    UNUSABLE,
+    FileMeta,
+    ListProgress,
+    list_opened,
+    stopping,
+    unusable,
+)
 from fetcher.errors import FetchError, Stopped
 from fetcher.items import FileItem
 from fetcher.lists import BadRow, Naming, Row
 from fetcher.rules.headers import merge_headers
 from fetcher.rules.urls import redact
 from fetcher.spiders.assignment import Assignment, prepare
+from fetcher.spiders.bookmark import Bookmark
 from fetcher.spiders.feed import RowFeed
 from fetcher.spiders.inputs import Inputs
 
-_ROWS = "rows"
-"""Key of ``spider.state`` (kept in a job folder): rows of the list that were taken up."""
-
-_VERSION = "version"
-"""Key of ``spider.state``: which version of the list that was."""
-
 _LAST_WORD = SETTINGS_PRIORITIES["cmdline"] + 1
 """Above the command line, whose settings Scrapy puts over those of a spider once more."""
+
+
+class _Named(NamedTuple):
+    """A row of this run.
+
+    :ivar number: which of the list's rows it is; the first is 1.
+    :ivar name: of its file; "" for a row that cannot be used.
+    """
+
+    number: int
+    row: Row | BadRow
+    name: str
 
 
 class FetchSpider(Spider):
@@ -57,7 +73,8 @@ class FetchSpider(Spider):
         self._assignment = assignment
         self._inputs = Inputs(assignment)
         self._naming = Naming(fold=assignment.folds_names)
-        self._feed: RowFeed | None = None
+        self._feed: RowFeed[_Named] | None = None
+        self._bookmark: Bookmark | None = None
 
     @classmethod
     def update_settings(cls, settings: BaseSettings) -> None:
@@ -81,6 +98,7 @@ class FetchSpider(Spider):
         assignment = kwargs.pop("assignment", None) or prepare(kwargs, crawler.settings)
         spider = super().from_crawler(crawler, assignment=assignment, **kwargs)
         crawler.signals.connect(spider.stop_waiting, signal=stopping)
+        crawler.signals.connect(spider.note_item, signal=signals.item_scraped)
         crawler.signals.connect(spider.close_list, signal=signals.spider_closed)
         return spider
 
@@ -88,21 +106,20 @@ class FetchSpider(Spider):
         """One request a file, as many as the crawl can take up; bad rows become failed items."""
         if not (self._inputs.ready or await self._receive()):
             return
-        done_before = self._done_before()
-        self._feed = RowFeed(self._inputs)
-        count = 0
+        self._bookmark = bookmark = Bookmark(self.state, self._inputs.version)
+        if bookmark.changed:
+            self.logger.info("the list has changed since: it is read from its start")
+        progress = ListProgress()
+        self.crawler.signals.send_catch_log(list_opened, progress=progress)
+        self._feed = RowFeed(self._named(bookmark.start), progress)
         try:
-            async for row in self._feed:
-                count += 1
-                entry = self._entry(row)
-                if count <= done_before or entry is None:
-                    continue
-                self.state[_ROWS] = count
-                yield entry
+            async for number, row, name in self._feed:
+                bookmark.take(number)
+                yield self._entry(number, row, name)
                 await self._room()
         except FetchError as error:
             # The list broke off; what it gave so far goes on.
-            yield _failed("(the list)", None, error, None)
+            yield _failed("(the list)", None, error)
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[FileItem]:
         """The item that the range middleware made of a file."""
@@ -116,7 +133,14 @@ class FetchSpider(Spider):
         meta: FileMeta = request.meta[META_FETCH]
         error = failure.value or RuntimeError("no reason given")
         self.logger.error("%s failed", meta["name"], exc_info=error)
-        yield _failed(meta["name"], request.url, error, meta["line"])
+        yield _failed(meta["name"], request.url, error, meta["line"], meta.get("number"))
+
+    def note_item(self, item: object) -> None:
+        """An item has passed the pipelines; a file that was stopped is fetched by the next run."""
+        if not isinstance(item, FileItem) or item.number is None or self._bookmark is None:
+            return
+        if (item.error or {}).get("type") != Stopped.__name__:
+            self._bookmark.report(item.number)
 
     def stop_waiting(self) -> None:
         """The crawl begins to stop: what is not there yet is not waited for."""
@@ -127,6 +151,8 @@ class FetchSpider(Spider):
         if self._feed is not None:
             self._feed.close()
         await self._inputs.close()
+        if self._feed is not None:
+            await run_in_thread(self._feed.join)
         self._naming.close()
 
     async def _receive(self) -> bool:
@@ -149,21 +175,6 @@ class FetchSpider(Spider):
         engine.unpause()
         return True
 
-    def _done_before(self) -> int:
-        """How many rows of this very list an earlier run has taken up.
-
-        The rows of another version that wait in the job folder are dropped: all of this one's come.
-        """
-        version = self._inputs.version
-        if self.state.get(_VERSION) != version:
-            if self.state.pop(_ROWS, 0):
-                self.logger.info("the list has changed since: it is read from its start")
-            scheduler = self.crawler.engine.scheduler
-            while self.crawler.settings["JOBDIR"] and scheduler and scheduler.next_request():
-                pass
-            self.state[_VERSION] = version
-        return int(self.state.get(_ROWS, 0))
-
     async def _room(self) -> None:
         """Wait until the engine takes more; ``start()`` would put the whole list in memory.
 
@@ -172,16 +183,25 @@ class FetchSpider(Spider):
         if self.crawler.engine.needs_backout():
             await self.crawler.signals.wait_for(signals.scheduler_empty)
 
-    def _entry(self, row: Row | BadRow) -> Request | FileItem | None:
+    def _named(self, start: int) -> Iterator[_Named]:
+        """The rows of this run behind the first ``start``; in the thread that reads them.
+
+        All are named, whichever run and shard they are for: numbers are the same in each.
+        """
         shard = self._assignment.shard
+        for number, row in enumerate(self._inputs, 1):
+            if isinstance(row, BadRow):
+                wanted, name = shard is None or shard.takes_line(row.line), ""
+            else:
+                name = self._name(row) or ""
+                wanted = bool(name) and (shard is None or shard.takes(name))
+            if wanted and number > start:
+                yield _Named(number, row, name)
+
+    def _entry(self, number: int, row: Row | BadRow, name: str) -> Request | FileItem:
         if isinstance(row, BadRow):
-            if shard is not None and not shard.takes_line(row.line):
-                return None
-            return _failed(row.name or row.url or "", row.url, row.error, row.line or None)
-        # Named before it is passed by: numbers are the same in each shard.
-        name = self._name(row)
-        if name is None or (shard is not None and not shard.takes(name)):
-            return None
+            shown = row.name or row.url or ""
+            return _failed(shown, row.url, row.error, row.line or None, number)
         credentials = self._assignment.credentials
         url, authorization = credentials.split(row.url)
         known = (("Authorization", authorization), ("Cookie", credentials.cookies(url)))
@@ -192,7 +212,7 @@ class FetchSpider(Spider):
                 self._assignment.headers,
                 row.headers,
             ),
-            meta={META_FETCH: self._meta(row, name)},
+            meta={META_FETCH: self._meta(row, name) | {"number": number}},
             callback=self.parse,
             errback=self.failed,
             dont_filter=True,
@@ -207,6 +227,7 @@ class FetchSpider(Spider):
             named=row.name is not None,
             out=str(self.out),
             line=row.line or None,
+            number=None,
             size=row.size,
             checksum=row.checksum,
             mirrors=[self._assignment.credentials.split(mirror) for mirror in row.mirrors],
@@ -218,7 +239,13 @@ class FetchSpider(Spider):
         )
 
 
-def _failed(name: str, url: str | None, error: BaseException, line: int | None) -> FileItem:
+def _failed(
+    name: str,
+    url: str | None,
+    error: BaseException,
+    line: int | None = None,
+    number: int | None = None,
+) -> FileItem:
     message = error.message if isinstance(error, FetchError) else str(error)
     item = FileItem(
         status="failed",
@@ -226,5 +253,5 @@ def _failed(name: str, url: str | None, error: BaseException, line: int | None) 
         url=redact(url) if url else None,
         error={"type": type(error).__name__, "message": message, "line": line},
     )
-    item.line, item.exception = line, error
+    item.line, item.number, item.exception = line, number, error
     return item

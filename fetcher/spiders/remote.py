@@ -130,6 +130,7 @@ class RemoteFile:
             named=True,
             out=str(self._folder),
             line=None,
+            number=None,
             size=None,
             checksum=None,
             splits=None,
