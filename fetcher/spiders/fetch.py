@@ -10,11 +10,12 @@ from scrapy.crawler import Crawler
 from scrapy.exceptions import CloseSpider
 from scrapy.http import Response
 from scrapy.settings import SETTINGS_PRIORITIES, BaseSettings
+from scrapy.utils.asyncio import run_in_thread
 from twisted.python.failure import Failure
 
 from fetcher.config import Config
 from fetcher.contract import META_FETCH, UNUSABLE, FileMeta, stopping, unusable
-from fetcher.errors import FetchError, Stopped
+from fetcher.errors import FetchError, InvalidRowError, Stopped
 from fetcher.items import FileItem
 from fetcher.lists import BadRow, Naming, Row
 from fetcher.rules.headers import merge_headers
@@ -45,6 +46,8 @@ class FetchSpider(Spider):
     :param format: ``tsv``, ``csv``, ``txt``, ``jsonl``, ``aria2`` or ``metalink``; default: told
         from the list.
     :param shard: ``i/n``: only the files whose names hash to shard i of n.
+    :param checksums: a file of checksums as ``sha256sum`` writes it, for the rows of the same
+        names: a path, an address, or ``-`` for standard input.
     """
 
     name = "fetch"
@@ -58,6 +61,7 @@ class FetchSpider(Spider):
         self._inputs = Inputs(assignment)
         self._naming = Naming(fold=assignment.folds_names)
         self._feed: RowFeed | None = None
+        self._read_whole = False
 
     @classmethod
     def update_settings(cls, settings: BaseSettings) -> None:
@@ -100,6 +104,7 @@ class FetchSpider(Spider):
                 self.state[_ROWS] = count
                 yield entry
                 await self._room()
+            self._read_whole = True
         except FetchError as error:
             # The list broke off; what it gave so far goes on.
             yield _failed("(the list)", None, error, None)
@@ -122,10 +127,13 @@ class FetchSpider(Spider):
         """The crawl begins to stop: what is not there yet is not waited for."""
         self._inputs.stop()
 
-    async def close_list(self) -> None:
+    async def close_list(self, reason: str) -> None:
         """Let go of the list."""
         if self._feed is not None:
             self._feed.close()
+        if self._read_whole and reason == "finished" and self._inputs.sums is not None:
+            for sentence in await run_in_thread(self._inputs.sums.leftovers):
+                self.logger.warning("%s", sentence)
         await self._inputs.close()
         self._naming.close()
 
@@ -147,6 +155,8 @@ class FetchSpider(Spider):
                 self.logger.error("%s", error.message)
             raise CloseSpider(UNUSABLE) from error
         engine.unpause()
+        if self._inputs.sums is not None and self._inputs.sums.bad_lines:
+            self.logger.warning("%s", self._inputs.sums.bad_lines)
         return True
 
     def _done_before(self) -> int:
@@ -175,13 +185,24 @@ class FetchSpider(Spider):
     def _entry(self, row: Row | BadRow) -> Request | FileItem | None:
         shard = self._assignment.shard
         if isinstance(row, BadRow):
+            if row.name and self._inputs.sums is not None:
+                self._inputs.sums.note(row.name)
             if shard is not None and not shard.takes_line(row.line):
                 return None
             return _failed(row.name or row.url or "", row.url, row.error, row.line or None)
         # Named before it is passed by: numbers are the same in each shard.
         name = self._name(row)
-        if name is None or (shard is not None and not shard.takes(name)):
+        if name is None:
             return None
+        sums = wrong = None
+        try:
+            sums = self._inputs.checksum_beside(row, name)
+        except InvalidRowError as error:
+            wrong = error
+        if shard is not None and not shard.takes(name):
+            return None
+        if wrong is not None:
+            return _failed(name, row.url, wrong, row.line or None)
         credentials = self._assignment.credentials
         url, authorization = credentials.split(row.url)
         known = (("Authorization", authorization), ("Cookie", credentials.cookies(url)))
@@ -192,7 +213,7 @@ class FetchSpider(Spider):
                 self._assignment.headers,
                 row.headers,
             ),
-            meta={META_FETCH: self._meta(row, name)},
+            meta={META_FETCH: {**self._meta(row, name), "sums": sums}},
             callback=self.parse,
             errback=self.failed,
             dont_filter=True,
@@ -209,6 +230,7 @@ class FetchSpider(Spider):
             line=row.line or None,
             size=row.size,
             checksum=row.checksum,
+            sums=None,
             mirrors=[self._assignment.credentials.split(mirror) for mirror in row.mirrors],
             pieces=row.pieces.plain() if row.pieces else None,
             splits=row.splits,
