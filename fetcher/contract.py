@@ -64,6 +64,8 @@ class FileMeta(TypedDict):
     """``algorithm:hex``, if the list says."""
 
     # A job folder may hold rows of an earlier version, without these.
+    sums: str | None
+    """``algorithm:hex``, if the file of checksums says more than the list."""
     splits: int | None
     """``FETCHER_MAX_SPLITS`` for this file, where it has one of its own."""
     tries: int | None
@@ -76,6 +78,16 @@ class FileMeta(TypedDict):
     """The hashes of its pieces, if the list says; see :meth:`fetcher.rules.pieces.Pieces.plain`."""
     only: int | None
     """The one address to ask: 0 for the row's own, 1 for its first mirror; None for all."""
+
+
+LISTED = ("list", "file of checksums")
+"""Who may state a checksum beside the server."""
+
+
+def listed_checksums(meta: FileMeta) -> dict[str, str]:
+    """Who of :data:`LISTED` states what of a file."""
+    stated = zip(LISTED, (meta["checksum"], meta.get("sums")), strict=True)
+    return {who: checksum for who, checksum in stated if checksum}
 
 
 @dataclass

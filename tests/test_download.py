@@ -178,6 +178,8 @@ def test_headers_go_to_the_origin_and_nowhere_else(origin: Origin, tmp_path: Pat
         ([URL, "-L", "LOUD"], "-L LOUD"),
         ([URL, "-s", "X"], "-s NAME=VALUE"),
         ([URL, "-s", "FETCHER_MAX_TRIES=0"], "FETCHER_MAX_TRIES=0"),
+        ([URL, "--checksums", "/nowhere/sums"], "/nowhere/sums' does not exist"),
+        (["-i", "gopher://h/list"], "the list 'gopher://h/list' does not start with"),
         ([URL, "--logfile", "/nowhere/log"], "/nowhere/log cannot be written to"),
     ],
 )

@@ -71,7 +71,7 @@ class Command(ScrapyCommand):
             "-i",
             "--input-file",
             metavar="FILE",
-            help="fetch the files of a list as well; - for standard input",
+            help="fetch the files of a list as well: a path, an address, or - for standard input",
         )
         add("--max-parallel", metavar="N", type=_count, help="files at a time; 5 by default")
         add(
@@ -100,6 +100,12 @@ class Command(ScrapyCommand):
             metavar="ALGO:HEX",
             type=_checksum,
             help="what the file must have: md5, sha1, sha256 or sha512; for exactly one URL",
+        )
+        add(
+            "--checksums",
+            metavar="FILE",
+            help="what sha256sum, md5sum and their like have written, a path, an address, or - for "
+            "standard input: the files of the same names must have these checksums",
         )
         add(
             "--header",
@@ -168,6 +174,8 @@ class Command(ScrapyCommand):
         arguments = {"out": str(Path(opts.dir).expanduser())}
         if opts.input_file:
             arguments["urls"] = opts.input_file
+        if opts.checksums:
+            arguments["checksums"] = opts.checksums
         return prepare(arguments, self._settings(), rows, tuple(opts.header))
 
     def run(self, args: list[str], opts: argparse.Namespace) -> None:

@@ -147,7 +147,8 @@ def _line(request: Request) -> bytes | None:
     if not meta["named"] and name == (safe_name(last_segment(url)) or "index"):
         # It comes by its name as it did before: what the server calls it is remembered by address.
         name = ""
-    fields = (name, url, meta["size"], meta["checksum"], " ".join(filter(None, mirrors)))
+    checksum = meta["checksum"] or meta.get("sums")
+    fields = (name, url, meta["size"], checksum, " ".join(filter(None, mirrors)))
     return ("\t".join("" if field is None else str(field) for field in fields) + "\n").encode()
 
 

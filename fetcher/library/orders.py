@@ -38,9 +38,9 @@ class OrderSpider(FetchSpider):
         self._orders = assignment.orders
         self._namings: dict[str, Naming] = {}
 
-    async def close_list(self) -> None:
+    async def close_list(self, reason: str) -> None:
         """See :class:`FetchSpider`."""
-        await super().close_list()
+        await super().close_list(reason)
         for naming in self._namings.values():
             naming.close()
 

@@ -4,6 +4,8 @@ from fetcher.lists.formats import list_name
 from fetcher.lists.naming import Naming
 from fetcher.lists.rows import BadRow, Row, make_row
 from fetcher.lists.source import READERS, ListSource, check_format, open_list
+from fetcher.lists.stream import STDIN, ListStream
+from fetcher.lists.sums import SumsIndex, open_sums
 
 __all__ = [
     "open_list",
@@ -15,4 +17,8 @@ __all__ = [
     "BadRow",
     "make_row",
     "Naming",
+    "open_sums",
+    "SumsIndex",
+    "ListStream",
+    "STDIN",
 ]

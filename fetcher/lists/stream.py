@@ -39,6 +39,7 @@ class ListStream(io.BufferedReader):
     """
 
     def __init__(self, location: str, called: str) -> None:
+        self.location = location
         self.called = called
         self._file = _File(location, called)
         self.version = self._file.version
@@ -68,14 +69,22 @@ class ListStream(io.BufferedReader):
             ) from error
         if b"\0" in head:
             raise InvalidListError(f"{self.called} is no text but binary; give a list of URLs")
-        if looks_like_page(head):
+        self.check_no_page()
+
+    def check_no_page(self) -> None:
+        """:raises InvalidListError: it is a web page, as servers send instead of a file."""
+        if looks_like_page(self.head()):
             raise InvalidListError(
                 f"{self.called} is a web page; look at it in a browser, it may want a login"
             )
 
-    def close(self) -> None:
-        """Close the file; a thread that waits in a read gets :class:`Stopped`."""
+    def interrupt(self) -> None:
+        """A thread that waits in a read gets :class:`Stopped`."""
         self._file.interrupt()
+
+    def close(self) -> None:
+        """Close the file, after :meth:`interrupt`."""
+        self.interrupt()
         super().close()
 
 

@@ -51,7 +51,7 @@ def decide(
     found: os.stat_result | None,
     remembered: Completed | None,
     size: int | None = None,
-    checksum: str | None = None,
+    *checksums: str | None,
 ) -> Action:
     """What to do with a row.
 
@@ -59,7 +59,7 @@ def decide(
     :param found: what stands under the name; None for nothing.
     :param remembered: what an earlier run completed under the name.
     :param size: bytes, as the row says.
-    :param checksum: ``algorithm:hex``, as the row says.
+    :param checksums: ``algorithm:hex``, as the row says, and maybe others.
     """
     if found is None or policy == "overwrite":
         return Action.FETCH
@@ -67,15 +67,15 @@ def decide(
         return Action.RENAME
     if remembered is None or not remembered.describes(found):
         return Action.COMPARE
-    if _contradicts(remembered, size, checksum):
+    if size not in (None, remembered.size) or any(
+        _contradicts(remembered, checksum) for checksum in checksums
+    ):
         # It is ours, and the list asks for another content by now.
         return Action.FETCH
     return Action.KEEP if policy == "skip" else Action.ASK_IF_CHANGED
 
 
-def _contradicts(remembered: Completed, size: int | None, checksum: str | None) -> bool:
-    if size is not None and size != remembered.size:
-        return True
+def _contradicts(remembered: Completed, checksum: str | None) -> bool:
     if checksum is None or remembered.checksum is None:
         return False
     same_algorithm = checksum.partition(":")[0] == remembered.checksum.partition(":")[0]

@@ -5,21 +5,26 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from fetcher.config import Config, Settings
+from fetcher.contract import LISTED
 from fetcher.disk.folding import folds_names
 from fetcher.disk.ledger import Ledger
 from fetcher.errors import DiskError, InvalidListError, InvalidURLError
 from fetcher.lists import (
+    STDIN,
     BadRow,
     ListSource,
+    ListStream,
     Row,
     check_format,
     list_name,
     make_row,
     open_list,
+    open_sums,
 )
 from fetcher.rules.shards import Shard
 from fetcher.rules.urls import check_url, looks_like_url
@@ -28,8 +33,10 @@ from fetcher.spiders.remote import RemoteFile
 
 REPORT = "report.jsonl"
 
-ARGUMENTS = ("urls", "url", "out", "format", "shard")
+ARGUMENTS = ("urls", "url", "out", "format", "shard", "checksums")
 """The spider's arguments (``-a``); Scrapyd adds ``_job``."""
+
+LIST, SUMS = LISTED
 
 
 @dataclass(frozen=True)
@@ -37,9 +44,9 @@ class Assignment:
     """What to fetch, and where to.
 
     :param rows: given by the argument ``url``.
-    :param source: the list of the argument ``urls``, open, where it is on this machine.
-    :param remote: that list where it lies on a server.
+    :param source: the list of the argument ``urls``, open unless it lies on a server.
     :param format: that list's, where it was given.
+    :param sums: the file of the argument ``checksums``, open unless it lies on a server.
     :param out: the output folder, absolute; it exists.
     :param credentials: logins and cookies that the user keeps in files.
     :param folds_names: there, names that differ only in case or Unicode form are one.
@@ -49,14 +56,14 @@ class Assignment:
     """
 
     rows: tuple[Row | BadRow, ...]
-    source: ListSource | None
+    source: ListSource | RemoteFile | None
     out: Path
     credentials: Credentials
     folds_names: bool
     shard: Shard | None = None
     headers: tuple[tuple[str, str], ...] = ()
-    remote: RemoteFile | None = None
     format: str | None = None
+    sums: ListStream | RemoteFile | None = None
 
     @property
     def report(self) -> Path:
@@ -88,41 +95,55 @@ def prepare(
     credentials = Credentials(config.cookies)
     rows += tuple(make_row(0, {"url": url}) for url in arguments.get("url", "").split())
     location, format_ = arguments.get("urls"), arguments.get("format")
+    checksums = arguments.get("checksums")
     if not location and not rows:
         raise InvalidListError("nothing to fetch: give a list by -a urls=FILE, or -a url=ADDRESS")
-    address = _address(location, format_)
-    source = open_list(location, format_) if location and not address else None
-    name = list_name(address) if address else source.name if source else ""
-    out = Path(arguments.get("out") or Path(config.output_dir, name)).absolute()
-    try:
+    if location == checksums == STDIN:
+        raise InvalidListError("standard input is either the list or the checksums, not both")
+    listed, summed = _address(location, LIST), _address(checksums, SUMS)
+    if listed:
+        check_format(listed, format_)
+    with ExitStack() as opened:
+        source = sums = None
+        if location and not listed:
+            source = opened.enter_context(open_list(location, format_))
+        if checksums and not summed:
+            sums = opened.enter_context(open_sums(checksums))
+        name = list_name(listed) if listed else source.name if source else ""
+        out = Path(arguments.get("out") or Path(config.output_dir, name)).absolute()
         make_folder(out)
-        remote = None
-        if address:
-            remote = RemoteFile(address, "list", out, config, credentials, shard, headers)
+
+        def remote(address: str, kind: str) -> RemoteFile:
+            return RemoteFile(address, kind, out, config, credentials, shard, headers)
+
         assignment = Assignment(
-            rows, source, out, credentials, folds_names(out), shard, headers, remote, format_
+            rows,
+            remote(listed, LIST) if listed else source,
+            out,
+            credentials,
+            folds_names(out),
+            shard,
+            headers,
+            format_,
+            remote(summed, SUMS) if summed else sums,
         )
         if assignment.report.is_dir():
             raise DiskError(f"a folder stands where the report belongs: remove {assignment.report}")
-    except BaseException:
-        if source is not None:
-            source.close()
-        raise
+        opened.pop_all()
     return assignment
 
 
-def _address(location: str | None, format_: str | None) -> str | None:
-    """The location of the list where that is an address.
+def _address(location: str | None, kind: str) -> str | None:
+    """The location where that is an address.
 
     :raises InvalidListError: it is one that cannot be used.
     """
     if not location or not looks_like_url(location):
         return None
-    check_format(location, format_)
     try:
         return check_url(location)
     except InvalidURLError as error:
-        raise InvalidListError(f"the list {error.message}") from error
+        raise InvalidListError(f"the {kind} {error.message}") from error
 
 
 def _shard(text: str | None) -> Shard | None:

@@ -23,7 +23,7 @@ from fetcher.contract import (
     stopping,
     unusable,
 )
-from fetcher.errors import FetchError, Stopped
+from fetcher.errors import FetchError, InvalidRowError, Stopped
 from fetcher.items import FileItem
 from fetcher.lists import BadRow, Naming, Row
 from fetcher.rules.headers import merge_headers
@@ -42,11 +42,13 @@ class _Named(NamedTuple):
 
     :ivar number: which of the list's rows it is; the first is 1.
     :ivar name: of its file; "" for a row that cannot be used.
+    :ivar sums: what the file of checksums says of it, ``algorithm:hex``, where the list does not.
     """
 
     number: int
     row: Row | BadRow
     name: str
+    sums: str | None
 
 
 class FetchSpider(Spider):
@@ -61,6 +63,8 @@ class FetchSpider(Spider):
     :param format: ``tsv``, ``csv``, ``txt``, ``jsonl``, ``aria2`` or ``metalink``; default: told
         from the list.
     :param shard: ``i/n``: only the files whose names hash to shard i of n.
+    :param checksums: a file of checksums as ``sha256sum`` writes it, for the rows of the same
+        names: a path, an address, or ``-`` for standard input.
     """
 
     name = "fetch"
@@ -75,6 +79,7 @@ class FetchSpider(Spider):
         self._naming = Naming(fold=assignment.folds_names)
         self._feed: RowFeed[_Named] | None = None
         self._bookmark: Bookmark | None = None
+        self._read_whole = False
 
     @classmethod
     def update_settings(cls, settings: BaseSettings) -> None:
@@ -113,10 +118,11 @@ class FetchSpider(Spider):
         self.crawler.signals.send_catch_log(list_opened, progress=progress)
         self._feed = RowFeed(self._named(bookmark.start), progress)
         try:
-            async for number, row, name in self._feed:
-                bookmark.take(number)
-                yield self._entry(number, row, name)
+            async for named in self._feed:
+                bookmark.take(named.number)
+                yield self._entry(*named)
                 await self._room()
+            self._read_whole = True
         except FetchError as error:
             # The list broke off; what it gave so far goes on.
             yield _failed("(the list)", None, error)
@@ -146,13 +152,17 @@ class FetchSpider(Spider):
         """The crawl begins to stop: what is not there yet is not waited for."""
         self._inputs.stop()
 
-    async def close_list(self) -> None:
+    async def close_list(self, reason: str) -> None:
         """Let go of the list."""
         if self._feed is not None:
             self._feed.close()
+        if self._read_whole and reason == "finished" and self._inputs.sums is not None:
+            for sentence in await run_in_thread(self._inputs.sums.leftovers):
+                self.logger.warning("%s", sentence)
         await self._inputs.close()
         if self._feed is not None:
             await run_in_thread(self._feed.join)
+        self._inputs.forget()
         self._naming.close()
 
     async def _receive(self) -> bool:
@@ -173,6 +183,8 @@ class FetchSpider(Spider):
                 self.logger.error("%s", error.message)
             raise CloseSpider(UNUSABLE) from error
         engine.unpause()
+        if self._inputs.sums is not None and self._inputs.sums.bad_lines:
+            self.logger.warning("%s", self._inputs.sums.bad_lines)
         return True
 
     async def _room(self) -> None:
@@ -186,19 +198,27 @@ class FetchSpider(Spider):
     def _named(self, start: int) -> Iterator[_Named]:
         """The rows of this run behind the first ``start``; in the thread that reads them.
 
-        All are named, whichever run and shard they are for: numbers are the same in each.
+        All are named, whichever run and shard they are for: numbers are the same in each, and so
+        is what a file of checksums says of no row at all.
         """
-        shard = self._assignment.shard
+        shard, sums = self._assignment.shard, None
         for number, row in enumerate(self._inputs, 1):
             if isinstance(row, BadRow):
+                self._inputs.note(row)
                 wanted, name = shard is None or shard.takes_line(row.line), ""
             else:
                 name = self._name(row) or ""
                 wanted = bool(name) and (shard is None or shard.takes(name))
+                try:
+                    sums = self._inputs.checksum_beside(row, name) if name else None
+                except InvalidRowError as error:
+                    row = BadRow(row.line, error, name, redact(row.url))
             if wanted and number > start:
-                yield _Named(number, row, name)
+                yield _Named(number, row, name, sums)
 
-    def _entry(self, number: int, row: Row | BadRow, name: str) -> Request | FileItem:
+    def _entry(
+        self, number: int, row: Row | BadRow, name: str, sums: str | None
+    ) -> Request | FileItem:
         if isinstance(row, BadRow):
             shown = row.name or row.url or ""
             return _failed(shown, row.url, row.error, row.line or None, number)
@@ -212,7 +232,7 @@ class FetchSpider(Spider):
                 self._assignment.headers,
                 row.headers,
             ),
-            meta={META_FETCH: self._meta(row, name) | {"number": number}},
+            meta={META_FETCH: {**self._meta(row, name), "number": number, "sums": sums}},
             callback=self.parse,
             errback=self.failed,
             dont_filter=True,
@@ -230,6 +250,7 @@ class FetchSpider(Spider):
             number=None,
             size=row.size,
             checksum=row.checksum,
+            sums=None,
             mirrors=[self._assignment.credentials.split(mirror) for mirror in row.mirrors],
             pieces=row.pieces.plain() if row.pieces else None,
             splits=row.splits,

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.contract import Send
-from fetcher.lists import BadRow, Row, open_list
+from fetcher.errors import InvalidRowError
+from fetcher.lists import BadRow, ListSource, ListStream, Row, SumsIndex, open_list, open_sums
 from fetcher.spiders.assignment import Assignment
+from fetcher.spiders.remote import RemoteFile
 
 
 class Inputs:
-    """The rows of an assignment, once they are there.
+    """The rows of an assignment, and what its file of checksums says of them.
 
     :ivar version: tells the list from another version of it; None where there is no list, or where
         that cannot be told.
@@ -21,8 +23,15 @@ class Inputs:
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
-        self._source = assignment.source
-        self.version = self._source.version if self._source is not None else None
+        self._remote = [
+            each for each in (assignment.source, assignment.sums) if isinstance(each, RemoteFile)
+        ]
+        self._source: ListSource | None = None
+        self.version: str | None = None
+        if isinstance(assignment.source, ListSource):
+            self._source, self.version = assignment.source, assignment.source.version
+        self.sums: SumsIndex | None = None
+        self._stream = assignment.sums if isinstance(assignment.sums, ListStream) else None
         self._receiving: asyncio.Future[None] | None = None
 
     def __iter__(self) -> Iterator[Row | BadRow]:
@@ -33,7 +42,7 @@ class Inputs:
     @property
     def ready(self) -> bool:
         """Whether there is nothing to wait for."""
-        return self._assignment.remote is None
+        return not self._remote and self._assignment.sums is None
 
     async def receive(self, send: Send) -> None:
         """Wait for what is not there yet.
@@ -42,31 +51,80 @@ class Inputs:
 
         :param send: asks a server, through Scrapy's downloader middlewares.
         :raises InvalidListError: it cannot be used.
+        :raises DiskError: there is no room for it.
         :raises Stopped: see :meth:`stop`.
         """
         self._receiving = asyncio.ensure_future(self._receive(send))
         await asyncio.shield(self._receiving)
 
+    def note(self, row: BadRow) -> None:
+        """The list has a row of this name, though it cannot be used."""
+        if row.name and self.sums is not None:
+            self.sums.note(row.name)
+
+    def checksum_beside(self, row: Row, name: str) -> str | None:
+        """What the file of checksums says of a row that the list does not say: ``algorithm:hex``.
+
+        :param name: the row's final name.
+        :raises InvalidRowError: it contradicts itself, or the list.
+        """
+        if self.sums is None:
+            return None
+        found = self.sums.find(name)
+        for each in found:
+            same_algorithm = _algorithm(each.checksum) == _algorithm(row.checksum)
+            if same_algorithm and each.checksum != row.checksum:
+                place = f"line {row.line} of the list" if row.line else "the option --checksum"
+                raise InvalidRowError(
+                    f"{place} says {row.checksum} of {name}, but line {each.line} of "
+                    f"{self.sums.name} says {each.checksum}: correct one of them"
+                )
+        strongest = found[0].checksum if found else None
+        return None if strongest == row.checksum else strongest
+
     def stop(self) -> None:
         """Wait no longer."""
         if self._receiving is None or self._receiving.done():
             return
-        if self._assignment.remote is not None:
-            self._assignment.remote.stop()
+        for remote in self._remote:
+            remote.stop()
+        if self.sums is not None:
+            self.sums.stop()
+        if self._stream is not None:
+            self._stream.interrupt()
 
     async def close(self) -> None:
-        """Close the list; a thread that waits for its next row is let go."""
+        """Close what is read from; a thread that waits for the next row is let go."""
         self.stop()
         if self._receiving is not None:
             await asyncio.wait({self._receiving})
-        if self._source is not None:
-            await run_in_thread(self._source.close)
+        for each in (self._source, self._stream):
+            if each is not None:
+                await run_in_thread(each.close)
+
+    def forget(self) -> None:
+        """Throw away what was read, when no thread asks for it any more."""
+        if self.sums is not None:
+            self.sums.close()
 
     async def _receive(self, send: Send) -> None:
-        remote = self._assignment.remote
-        if remote is not None:
-            self.version = await remote.fetch(send)
+        source, sums = self._assignment.source, self._assignment.sums
+        if isinstance(source, RemoteFile):
+            self.version = await source.fetch(send)
             self._source = await run_in_thread(
-                open_list, str(remote.path), self._assignment.format, remote.address
+                open_list, str(source.path), self._assignment.format, source.address
             )
+        if isinstance(sums, RemoteFile):
+            await sums.fetch(send)
+            self._stream = await run_in_thread(open_sums, str(sums.path), sums.address)
+            self.sums = SumsIndex(sums.address)
+        elif sums is not None:
+            self.sums = SumsIndex(sums.location)
+        if self.sums is not None and self._stream is not None:
+            await run_in_thread(self.sums.read, self._stream)
+        for remote in self._remote:
             await run_in_thread(remote.forget_others)
+
+
+def _algorithm(checksum: str | None) -> str:
+    return (checksum or "").partition(":")[0]

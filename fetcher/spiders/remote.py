@@ -32,7 +32,7 @@ from fetcher.transfer.completion import Completion
 from fetcher.transfer.hosts import Hosts
 from fetcher.transfer.job import FileJob
 
-_FOLDERS = {"list": "lists", "checksums": "checksums"}
+_FOLDERS = {"list": "lists", "file of checksums": "checksums"}
 _MOST_OF_A_NAME = 150
 """Bytes of the address' last segment that are part of the stored name."""
 
@@ -41,7 +41,7 @@ class RemoteFile:
     """Fetched anew whenever its server does not say that it is as it was.
 
     :param address: checked.
-    :param kind: what it is: a key of :data:`_FOLDERS`.
+    :param kind: what it is: one of :data:`fetcher.contract.LISTED`.
     :param out: the crawl's output folder.
     :param config: the settings of the crawl's files.
     :param shard: processes that share a folder each have a copy of their own.
@@ -133,6 +133,7 @@ class RemoteFile:
             number=None,
             size=None,
             checksum=None,
+            sums=None,
             splits=None,
             tries=None,
             if_exists=None,

@@ -12,6 +12,7 @@ from threading import Event
 from scrapy import Request
 from scrapy.utils.asyncio import run_in_thread
 
+from fetcher.contract import LISTED
 from fetcher.disk.decoding import Decoding
 from fetcher.disk.journal import Journal
 from fetcher.disk.ledger import Ledger
@@ -105,7 +106,7 @@ class Download:
                     f"the checksum of {self.part.name} is {computed[algorithm]}, but the {source} "
                     f"says {expected}: check both, the bytes are not kept"
                 )
-            verified.append(algorithm if source == "list" else source.lower())
+            verified.append(algorithm if source in LISTED else source.lower())
         return verified
 
     async def commit(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fetcher.config import Config
-from fetcher.contract import Answer, FileMeta
+from fetcher.contract import Answer, FileMeta, listed_checksums
 from fetcher.errors import NoChecksumError, ProtocolError, SizeMismatchError, TooLargeError
 from fetcher.rules.answers import Version
 from fetcher.rules.checksums import stated_checksums
@@ -21,9 +21,10 @@ class Expectations:
     def __init__(self, meta: FileMeta, config: Config) -> None:
         self._meta = meta
         self._config = config
-        listed = meta["checksum"] if config.checksum != "off" else None
-        self.stated: dict[str, str] = {"list": listed} if listed else {}
+        self.stated = listed_checksums(meta) if config.checksum != "off" else {}
         """Who states a checksum, to ``algorithm:hex``."""
+        self.listed = bool(self.stated)
+        """Whether the list itself has something to compare all bytes with."""
         self._coded = False
         self._page: str | None = None
         self._head = b""
@@ -32,11 +33,6 @@ class Expectations:
     def listed_size(self) -> int | None:
         """Bytes, if the list says; it does not speak of a compressed form."""
         return None if self._coded else self._meta["size"]
-
-    @property
-    def listed(self) -> bool:
-        """Whether the list itself has something to compare all bytes with."""
-        return "list" in self.stated
 
     @property
     def algorithms(self) -> set[str]:
@@ -53,12 +49,12 @@ class Expectations:
         :raises NoChecksumError: a checksum is required, and nobody states one.
         """
         self._coded = bool(version.codings)
-        told = self._meta["size"] is not None or "list" in self.stated
+        told = self._meta["size"] is not None or self.listed
         self._page = answer.url if not told and says_page(answer, name) else None
         self._head = b""
         if version.size is not None:
             self.check_size(name, version.size)
-        if self._config.checksum != "off" and self._meta["checksum"] is None:
+        if self._config.checksum != "off" and not self.listed:
             self.stated = stated_checksums(answer.status, answer.headers)
         if self._config.checksum == "require" and not self.stated:
             raise NoChecksumError(

@@ -15,7 +15,14 @@ from scrapy import Request
 from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.config import Config
-from fetcher.contract import META_FETCH, Answer, FileMeta, FileProgress, Send
+from fetcher.contract import (
+    META_FETCH,
+    Answer,
+    FileMeta,
+    FileProgress,
+    Send,
+    listed_checksums,
+)
 from fetcher.disk.digest import FileHash
 from fetcher.disk.ledger import Ledger
 from fetcher.disk.part import Part
@@ -276,26 +283,29 @@ class FileJob:
         found = self._opening.standing(self._name)
         if found is None:
             raise Renamed
-        checksum = self._meta["checksum"]
+        checksums = list(listed_checksums(self._meta).values())
         # The size of a compressed answer says nothing of the file, but the list may.
         size = self._meta["size"] if stated is None else stated
         verified = ["size"] if size is not None else []
         same = path.is_file() and not path.is_symlink()
-        same = same and (size == found.st_size or (size is None and checksum is not None))
-        if same and checksum is not None:
-            algorithm = checksum.partition(":")[0]
-            self._hashing = FileHash(path, algorithm)
-            self._check_stopped()
-            same = await run_in_thread(self._hashing.checksum) == checksum
-            verified.append(algorithm)
+        same = same and (size == found.st_size or (size is None and bool(checksums)))
+        for checksum in checksums:
+            same = same and await self._has(path, checksum)
+            verified.append(checksum.partition(":")[0])
         if not same:
             raise ForeignFileError(
                 f"another file stands under the name {path}: overwrite or rename it "
                 "(FETCHER_IF_EXISTS=overwrite or rename), or move it away"
             )
         item = self._unchanged()
-        item.size, item.verified_by, item.checksum = found.st_size, verified, checksum
+        item.size, item.verified_by = found.st_size, verified
+        item.checksum = next(iter(checksums), None)
         return item
+
+    async def _has(self, path: Path, checksum: str) -> bool:
+        self._hashing = FileHash(path, checksum.partition(":")[0])
+        self._check_stopped()
+        return await run_in_thread(self._hashing.checksum) == checksum
 
     # --- items ----------------------------------------------------------------------------------
 

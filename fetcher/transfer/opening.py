@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fetcher.config import Config
-from fetcher.contract import FileMeta
+from fetcher.contract import FileMeta, listed_checksums
 from fetcher.disk.journal import Journal
 from fetcher.disk.ledger import Ledger
 from fetcher.disk.part import Part
@@ -86,8 +86,8 @@ class Opening:
 
     def _decide(self, name: str) -> tuple[Start, os.stat_result | None]:
         found, remembered = self.standing(name), self._ledger.find(name)
-        size, checksum = self._meta["size"], self._meta["checksum"]
-        action = decide(self._config.if_exists, found, remembered, size, checksum)
+        size, checksums = self._meta["size"], listed_checksums(self._meta).values()
+        action = decide(self._config.if_exists, found, remembered, size, *checksums)
         if action is Action.RENAME:
             return Start(Action.FETCH, self._next_free(name), None), None
         return Start(action, name, remembered), found
@@ -123,7 +123,7 @@ class Opening:
             return False
         if version.validator is not None:
             return True
-        return self._meta["checksum"] is not None or self._meta.get("pieces") is not None
+        return bool(listed_checksums(self._meta)) or self._meta.get("pieces") is not None
 
 
 def _condition(remembered: Completed) -> dict[str, str]:
