@@ -54,6 +54,7 @@ class Config:
     stall_timeout: float = 60.0
     stall_speed: int = 1024
     connect_timeout: float = 20.0
+    rate_limit: int = 0
     checksum: str = "auto"
     record_checksum: str = "sha256"
     progress: str = "auto"
@@ -83,6 +84,7 @@ class Config:
             connect_timeout=read.seconds(
                 "FETCHER_CONNECT_TIMEOUT", cls.connect_timeout, positive=True
             ),
+            rate_limit=read.size("FETCHER_RATE_LIMIT", cls.rate_limit),
             checksum=read.choice("FETCHER_CHECKSUM", cls.checksum, CHECKSUM_POLICIES),
             record_checksum=read.choice(
                 "FETCHER_RECORD_CHECKSUM", cls.record_checksum, ("", *ALGORITHMS)

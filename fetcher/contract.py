@@ -132,7 +132,9 @@ class RangeSink(Protocol):
 
     A handler calls, in this order: :meth:`request_headers` at the moment of sending,
     :meth:`begin` when the answer's head is there, :meth:`write` for each block, and nothing
-    more; it returns, or raises what went wrong. Who repeats requests asks :meth:`next_try`.
+    more; it returns, or raises what went wrong. Where ``FETCHER_RATE_LIMIT`` is set, it asks
+    :meth:`pace` before each request, and before it reads on. Who repeats requests asks
+    :meth:`next_try`.
     """
 
     def request_headers(self) -> Mapping[str, str]:
@@ -154,6 +156,14 @@ class RangeSink(Protocol):
         """Put a block where it belongs, before it returns; false when no more is wanted.
 
         :raises DiskError: when it cannot be written.
+        """
+
+    def pace(self, size: int) -> float:
+        """Seconds in which the connection is not to be read from, in place of any told before.
+
+        They are not the server's: no stall clock runs meanwhile.
+
+        :param size: about how many bytes the handler reads at a time.
         """
 
     @property

@@ -43,6 +43,9 @@ stalled too."""
 FETCHER_CONNECT_TIMEOUT = 20
 """Seconds, for the connection and for the answer's headers."""
 
+FETCHER_RATE_LIMIT = 0
+"""Bytes a second over all transfers of the crawl together, such as `10M`; 0 for no limit."""
+
 FETCHER_CHECKSUM = "auto"
 """What the bytes are compared with: `auto` (the list's checksum, else what the server states:
 `Repr-Digest`, `Digest`, `Content-MD5`, `x-goog-hash`, `x-amz-checksum-*`), `require` (a file

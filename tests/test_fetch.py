@@ -616,11 +616,19 @@ def test_wrong_usage_is_one_line_and_status_2(
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_setting_is_wrong_usage(tmp_path: Path) -> None:
-    result = run_crawl(tmp_path, url="http://h/x", settings={"FETCHER_MAX_SPLITS": "many"})
+@pytest.mark.parametrize(
+    ("name", "value", "advice"),
+    [
+        ("FETCHER_MAX_SPLITS", "many", "=many: give a whole number from 1 on"),
+        ("FETCHER_RATE_LIMIT", "abc", ": 'abc' is no size; write bytes, or 8M, 1G"),
+        ("FETCHER_RATE_LIMIT", "-1", ": '-1' is no size; write bytes, or 8M, 1G"),
+    ],
+)
+def test_bad_setting_is_wrong_usage(tmp_path: Path, name: str, value: str, advice: str) -> None:
+    result = run_crawl(tmp_path, url="http://h/x", settings={name: value})
 
     assert result.returncode == 2
-    assert result.stderr == ("fetcher: FETCHER_MAX_SPLITS=many: give a whole number from 1 on\n")
+    assert result.stderr == f"fetcher: {name}{advice}\n"
 
 
 def test_bad_rows_fail_with_their_line_and_the_others_go_on(origin: Origin, tmp_path: Path) -> None:

@@ -100,3 +100,29 @@ def test_a_stall_is_told_again_and_again_until_the_timer_is_stopped() -> None:
     asyncio.run(main())
     assert told[0].retryable
     assert told[0].message.startswith("http://h/f stalled: under 1000000 bytes a second for 0.08 s")
+
+
+def test_time_in_which_nobody_reads_does_not_count() -> None:
+    settings = Settings()
+    settings.setmodule("fetcher.settings")
+    settings.update({"FETCHER_STALL_TIMEOUT": 0.08})
+
+    async def main() -> None:
+        told = asyncio.Event()
+        config = Config.from_settings(settings)
+        timer = StallTimer("http://h/f", config, lambda _: told.set())
+        loop = asyncio.get_running_loop()
+        began, paused = loop.time(), 0.0
+        for _ in range(4):
+            await asyncio.sleep(0.005)
+            timer.pause()
+            since = loop.time()
+            await asyncio.sleep(0.05)
+            paused += loop.time() - since
+            timer.resume()
+        async with asyncio.timeout(2):
+            await told.wait()
+        timer.stop()
+        assert loop.time() - began >= paused + 0.08 - 0.005
+
+    asyncio.run(main())

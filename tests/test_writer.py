@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fetcher.contract import Answer
 from fetcher.errors import DiskFullError, Stopped
 from fetcher.rules.backoff import Backoff
+from fetcher.rules.bucket import Bucket
 from fetcher.rules.ranges import UNKNOWN, Claim, Ranges
 from fetcher.transfer.writer import RangeWriter
 
@@ -51,6 +52,16 @@ class Owner:
         return False
 
     async def wait_for_turn(self, writer: RangeWriter) -> None: ...
+
+
+class Clock:
+    """Stands in for :mod:`time`."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 def writer_of(
@@ -221,6 +232,67 @@ def test_a_claim_that_begins_again_is_not_negative() -> None:
     writer.claim.position = writer.claim.start
     writer.measure(1.0)
     assert writer.rate == 0
+
+
+# --- how fast it may be -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("fetcher.transfer.writer.time", clock)
+    return clock
+
+
+def test_without_a_limit_nobody_waits() -> None:
+    writer = writer_of(Owner())
+    assert writer.pace(1 << 20) == 0.0
+    assert writer.paused == 0.0
+
+
+def test_all_that_comes_counts_and_no_more_than_is_missing_is_waited_for(clock: Clock) -> None:
+    bucket = Bucket(10)
+    writer = RangeWriter(Claim(0, 100), Owner(), Backoff(3, 1.0), bucket)
+    assert writer.pace(20) == pytest.approx(2.0)
+    writer.skip = 15
+    writer.write(b"x" * 20)
+    assert writer.claim.position == 5
+    writer.claim.end = 12
+    assert writer.pace(20) == pytest.approx(2.7)
+    writer.settle()
+    assert RangeWriter(Claim(0, 100), Owner(), Backoff(3, 1.0), bucket).pace(5) == pytest.approx(
+        2.5
+    )
+
+
+def test_the_rate_is_that_of_the_time_in_which_it_could_be_read(clock: Clock) -> None:
+    writer = RangeWriter(Claim(0, 100), Owner(), Backoff(3, 1.0), Bucket(10))
+    writer.measure(1.0)
+    assert writer.pace(9) == pytest.approx(0.9)
+    clock.now += 1.0
+    writer.write(b"x" * 9)
+    writer.measure(1.0)
+    assert writer.rate == pytest.approx(90)
+    assert writer.pace(9) == pytest.approx(0.8)
+    clock.now += 0.7
+    writer.measure(0.7)
+    assert writer.rate == pytest.approx(90), "nothing could come"
+    clock.now += 2.1
+    writer.measure(2.1)
+    assert writer.rate == pytest.approx(45), "nothing came"
+
+
+@pytest.mark.parametrize("limit", [5, None])
+def test_who_may_not_be_faster_makes_progress(clock: Clock, limit: int | None) -> None:
+    """The server is to send ten bytes a second."""
+    bucket = None if limit is None else Bucket(limit)
+    writer = RangeWriter(Claim(0, 100), Owner(), Backoff(2, 1.0, speed=10), bucket)
+    assert writer.next_try() is not None
+    writer.begin(ANSWER)
+    writer.pace(5)
+    clock.now += 1.0
+    writer.write(b"x" * 5)
+    assert (writer.next_try() is None) is (limit is None)
 
 
 # --- tries --------------------------------------------------------------------------------------

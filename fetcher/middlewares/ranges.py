@@ -27,6 +27,7 @@ from fetcher.contract import (
 from fetcher.disk.ledger import Ledger
 from fetcher.errors import Stopped
 from fetcher.items import FileItem
+from fetcher.rules.bucket import Bucket
 from fetcher.transfer.hosts import Hosts
 from fetcher.transfer.job import FileJob
 
@@ -54,6 +55,8 @@ class RangeMiddleware:
         self._jobs: set[FileJob] = set()
         self._ledgers: dict[str, Ledger] = {}
         self._hosts = Hosts()
+        limit = self._config.rate_limit
+        self._bucket = Bucket(limit) if limit else None
         self._stopped: Stopped | None = None
 
     @classmethod
@@ -86,6 +89,7 @@ class RangeMiddleware:
                 self._ledger(request.meta[META_FETCH]["out"]),
                 self._hosts,
                 progress,
+                self._bucket,
             )
             self._jobs.add(job)
             try:

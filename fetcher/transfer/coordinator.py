@@ -240,7 +240,7 @@ class Transfer:
         if not self.sources.several:
             return
         for writer, work in tuple(self._writers.items()):
-            if writer.rate is None or now - work.began < FAIR_SECONDS:
+            if writer.rate is None or now - work.began - writer.paused < FAIR_SECONDS:
                 continue
             work.source.note_speed(writer.rate)
             if self.sources.too_slow(work.source, writer.rate, writer.claim.remaining):
@@ -293,8 +293,9 @@ class Transfer:
         backoff = Backoff(
             self._config.max_tries, self._config.retry_backoff, speed=self._config.stall_speed
         )
-        writer = RangeWriter(claim, source, backoff)
-        began = asyncio.get_running_loop().time()
+        writer = RangeWriter(claim, source, backoff, source.bucket)
+        clock = asyncio.get_running_loop().time
+        began = clock()
         self._writers[writer] = _Work(source, began)
         try:
             if self._stopped is not None:
@@ -309,7 +310,7 @@ class Transfer:
             raise
         finally:
             source.host.leave(writer)
-            source.note_bytes(claim.position - claim.start, began)
+            source.note_bytes(claim.position - claim.start, clock() - began - writer.paused)
             self.trail.close(claim)
             del self._writers[writer]
 

@@ -35,6 +35,7 @@ from fetcher.errors import (
 )
 from fetcher.items import FileItem
 from fetcher.rules.answers import Version, version_of
+from fetcher.rules.bucket import Bucket
 from fetcher.rules.existing import Action, Completed
 from fetcher.rules.names import disposition_name
 from fetcher.rules.pieces import Pieces
@@ -72,6 +73,7 @@ class FileJob:
     :param ledger: what earlier runs completed in the output folder.
     :param hosts: what is known of the servers.
     :param progress: kept up to date for displays.
+    :param bucket: the rate that all connections of the crawl share; None for no limit.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class FileJob:
         ledger: Ledger,
         hosts: Hosts,
         progress: FileProgress,
+        bucket: Bucket | None = None,
     ) -> None:
         meta: FileMeta = request.meta[META_FETCH]
         self._request = request
@@ -91,6 +94,7 @@ class FileJob:
         self._ledger = ledger
         self._hosts = hosts
         self._progress = progress
+        self._bucket = bucket
         self._out = Path(meta["out"])
         self._opening = Opening(meta, config, ledger)
         owner = f"name:{meta['name']}" if meta["named"] else request.url
@@ -186,7 +190,9 @@ class FileJob:
         for request in requests:
             known = Resource() if sources else resource
             host = self._hosts.of(request.url)
-            sources.append(Source(request, self._send, host, self._progress, intake, known))
+            sources.append(
+                Source(request, self._send, host, self._progress, intake, known, self._bucket)
+            )
         return Transfer(intake, sources, self._config)
 
     async def _fetch_into(self, part: Part, start: Start) -> FileItem:

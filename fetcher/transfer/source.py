@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 
 from scrapy import Request
 
 from fetcher.contract import Answer, FileProgress, Send
+from fetcher.rules.bucket import Bucket
 from fetcher.rules.ranges import Claim
 from fetcher.rules.resource import Resource
 from fetcher.transfer.hosts import Host
@@ -26,6 +26,7 @@ class Source:
     :param progress: kept up to date for displays.
     :param intake: takes the bytes.
     :param resource: what is known of the file there.
+    :param bucket: the rate that all connections of the crawl share; None for no limit.
     """
 
     def __init__(
@@ -36,17 +37,20 @@ class Source:
         progress: FileProgress,
         intake: Intake,
         resource: Resource,
+        bucket: Bucket | None = None,
     ) -> None:
         self.address = request.url
         self.requester = Requester(request, send)
         self.host = host
         self.intake = intake
         self.resource = resource
+        self.bucket = bucket
         self.connections = 0
         """How many fill a range from here, those included that wait for their turn; kept by the
         transfer."""
         self.speed: float | None = None
-        """Bytes a second of one connection lately; None until one has brought something."""
+        """Bytes a second of one connection lately, while it could be read; None until one has
+        brought something."""
         self._progress = progress
         self._connected: set[RangeWriter] = set()
         self._trail: Trail | None = None
@@ -61,13 +65,15 @@ class Source:
         self._trail, self._on_proven = trail, on_proven
 
     def note_speed(self, speed: float) -> None:
-        """One of its connections has had so many bytes a second."""
+        """One of its connections has had so many bytes a second; more than the crawl may have are
+        all the same."""
+        if self.bucket is not None:
+            speed = min(speed, self.bucket.rate)
         self.speed = speed if self.speed is None else (self.speed + speed) / 2
 
-    def note_bytes(self, count: int, began: float) -> None:
-        """One of its connections has brought ``count`` bytes since ``began`` (loop time)."""
-        seconds = asyncio.get_running_loop().time() - began
-        if count and seconds:
+    def note_bytes(self, count: int, seconds: float) -> None:
+        """One of its connections has brought ``count`` bytes in so many seconds."""
+        if count and seconds > 0:
             self.note_speed(count / seconds)
 
     # --- writer.Owner ---------------------------------------------------------------------------
@@ -129,6 +135,7 @@ class Source:
 
     def disconnected(self, writer: RangeWriter) -> None:
         """The writer's answer is over."""
+        writer.settle()
         self.host.rest(writer)
         self.intake.plan.streaming.discard(writer)
         if writer in self._connected:

@@ -11,7 +11,11 @@ from typing import Protocol
 
 from fetcher.contract import Answer
 from fetcher.rules.backoff import Backoff, retry_after
+from fetcher.rules.bucket import Bucket, Share
 from fetcher.rules.ranges import UNKNOWN, Claim
+
+INSTANT = 0.001
+"""Seconds: what was waiting in the system's buffers is not taken to have come any faster."""
 
 
 class Owner(Protocol):
@@ -45,9 +49,12 @@ class RangeWriter:
     :param claim: the range to fill.
     :param owner: the file's transfer.
     :param backoff: how often the range may be tried in vain.
+    :param bucket: the rate that all connections share; None for no limit.
     """
 
-    def __init__(self, claim: Claim, owner: Owner, backoff: Backoff) -> None:
+    def __init__(
+        self, claim: Claim, owner: Owner, backoff: Backoff, bucket: Bucket | None = None
+    ) -> None:
         self.claim = claim
         self.whole = False
         """The answer is the whole file; set by the owner."""
@@ -68,12 +75,13 @@ class RangeWriter:
         self.trials = 0
         """How often its turn was a trial; kept there, too."""
         self.rate: float | None = None
-        """Bytes a second lately; None until :meth:`measure` has been called twice."""
+        """Bytes a second lately, while it could be read; None until :meth:`measure` has told."""
         self._owner = owner
         self._backoff = backoff
         self._best = claim.position
+        self._share = None if bucket is None else Share(bucket)
         self._began = 0.0
-        self._seen: int | None = None
+        self._seen: tuple[int, float] | None = None
         self._reason: BaseException | None = None
         self._stop: Callable[[], None] | None = None
         self._stopping = asyncio.Event()
@@ -119,7 +127,7 @@ class RangeWriter:
         self.reason = answer.reason
         self.status = answer.status
         self.retry_after = retry_after(answer.headers.get("retry-after"))
-        self._began = time.monotonic()
+        self._began = time.monotonic() - self.paused
         wanted = self._owner.accept(self, answer)
         if wanted:
             self.served, self.turn = True, None
@@ -131,25 +139,49 @@ class RangeWriter:
             raise self._reason
         claim = self.claim
         self._owner.count_received(len(data))
+        if self._share is not None:
+            self._share.read(len(data))
         block = memoryview(data)[self.skip :]
         self.skip -= len(data) - len(block)
         if block:
             self._owner.store(claim, block[: claim.remaining])
         return claim.position < claim.end
 
+    def pace(self, size: int) -> float:
+        """See ``RangeSink.pace``."""
+        if self._share is None:
+            return 0.0
+        return self._share.pace(min(size, self.skip + self.claim.remaining), time.monotonic())
+
+    @property
+    def paused(self) -> float:
+        """Seconds in which the rate has kept the connection from being read."""
+        return 0.0 if self._share is None else self._share.paused(time.monotonic())
+
+    def settle(self) -> None:
+        """The answer is over: give back what it has not used of the rate."""
+        if self._share is not None:
+            self._share.end(time.monotonic())
+
     def measure(self, seconds: float) -> None:
         """Bring :attr:`rate` up to date; called again after ``seconds``."""
+        position, paused = self.claim.position, self.paused
         if self._seen is not None:
-            lately = max(0, self.claim.position - self._seen) / seconds
-            self.rate = lately if self.rate is None else (self.rate + lately) / 2
-        self._seen = self.claim.position
+            moved = max(0, position - self._seen[0])
+            readable = seconds - (paused - self._seen[1])
+            # That nothing came in a moment tells nothing of the server.
+            if moved or readable > seconds / 2:
+                lately = moved / max(readable, INSTANT)
+                self.rate = lately if self.rate is None else (self.rate + lately) / 2
+        self._seen = position, paused
 
     def next_try(self, *, crowding: bool = True) -> float | None:
         """See ``RangeSink.next_try``."""
         if crowding and self.turned_away():
             return None
         gained = self.claim.position - self._best
-        progress = self._backoff.is_progress(gained, time.monotonic() - self._began)
+        readable = time.monotonic() - self.paused - self._began
+        progress = self._backoff.is_progress(gained, readable)
         self._best = max(self._best, self.claim.position)
         self._backoff = self._backoff.after_failure(progress=progress)
         if self._backoff.exhausted:

@@ -6,6 +6,7 @@ A module for a protocol brings a :class:`tests.contracts.server.Server` and a th
 
 import asyncio
 import socket
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -26,9 +27,10 @@ from fetcher.errors import (
     StalledError,
     Stopped,
 )
+from fetcher.rules.bucket import Bucket, Share
 from tests.contracts.client import SOON, Client, close, expects, names, settled, until
 from tests.contracts.server import DATE, PASSWORD, PATH, Server
-from tests.contracts.sink import RecordingSink
+from tests.contracts.sink import PacedSink, RecordingSink
 from tests.reactor import Reactor
 from tests.servers.content import Bytes, Content, Source
 
@@ -427,6 +429,112 @@ class HandlerContract(ABC):
         names(error, server)
         start = 70_000 if asked else 0
         assert bytes(sink.data) == SMALL.read(start, SMALL.size)
+
+    # --- how fast it may be read -----------------------------------------------------------
+
+    async def test_without_a_limit_nobody_is_asked_how_fast(self, client: Client) -> None:
+        sink = RecordingSink.range(0, SMALL.size)
+        await client.fetch(sink)
+        assert sink.asked == []
+
+    @settled(FETCHER_RATE_LIMIT="400K")
+    async def test_it_is_read_no_faster_than_it_may_be(self, client: Client) -> None:
+        sink = PacedSink.range(0, SMALL.size)
+        sink.share = Share(Bucket(400 << 10))
+        began = time.monotonic()
+        await client.fetch(sink)
+        assert bytes(sink.data) == SMALL.read(0, SMALL.size)
+        for at, received in sink.curve:
+            # What is encrypted together, 16 KiB, comes together, and may come one read early.
+            assert received <= (400 << 10) * (at - began) + (32 << 10)
+
+    @settled(FETCHER_RATE_LIMIT=1)
+    async def test_no_more_than_one_read_comes_in_a_pause(self, client: Client) -> None:
+        sink = RecordingSink.range(0, 60_000, pauses=[0.0, 0.2])
+        await client.fetch(sink)
+        assert bytes(sink.data) == SMALL.read(0, 60_000)
+        assert sink.hasty <= sink.asked[0]
+
+    @settled(FETCHER_RATE_LIMIT="400K", FETCHER_STALL_TIMEOUT=0.16)
+    async def test_a_pause_is_no_stall(self, client: Client) -> None:
+        sink = RecordingSink.range(0, 40_000, pauses=[0.0, 0.2, 0.2])
+        await client.fetch(sink)
+        assert bytes(sink.data) == SMALL.read(0, 40_000)
+
+    @settled(FETCHER_RATE_LIMIT="400K", FETCHER_STALL_TIMEOUT=0.2)
+    async def test_connection_that_stalls_after_a_pause(
+        self, server: Server, client: Client
+    ) -> None:
+        server.stall(PATH, 50_000)
+        sink = RecordingSink.range(0, SMALL.size, pauses=[0.0] + [0.02] * 5)
+        error = await client.failure(sink)
+        assert isinstance(error, StalledError)
+        assert bytes(sink.data) == SMALL.read(0, 50_000)
+        await until(lambda: server.relay.open == 0)
+        await self._still_works(client)
+
+    @settled(FETCHER_RATE_LIMIT="400K")
+    async def test_request_that_has_to_wait(self, server: Server, client: Client) -> None:
+        sink = RecordingSink.range(0, 1000, pauses=[0.2])
+        async with client.fetching(sink) as task:
+            await sink.until_paused()
+            assert (server.relay.connections, sink.calls) == (0, [])
+            await task
+        assert sink.hasty == 0
+        assert bytes(sink.data) == SMALL.read(0, 1000)
+
+    @settled(FETCHER_RATE_LIMIT="400K")
+    async def test_stopped_before_its_request_may_be_sent(
+        self, server: Server, client: Client
+    ) -> None:
+        sink = RecordingSink.range(0, 1000, pauses=[60])
+        async with client.fetching(sink) as task:
+            await sink.until_asked()
+            await sink.until_paused()
+            await self._stops(sink, task, server)
+        assert server.relay.connections == 0
+
+    @settled(FETCHER_RATE_LIMIT="400K")
+    async def test_stopped_in_a_pause(self, server: Server, client: Client) -> None:
+        server.put("/large", LARGE)
+        sink = RecordingSink.range(0, LARGE.size, pauses=[0.0, 60])
+        async with client.fetching(sink, "/large") as task:
+            await sink.until_paused()
+            await self._stops(sink, task, server)
+        assert 0 < len(sink.data) < LARGE.size
+        await self._still_works(client)
+
+    @settled(FETCHER_RATE_LIMIT="400K")
+    @pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
+    async def test_connection_that_is_cut_in_a_pause(
+        self, server: Server, client: Client, reset: bool
+    ) -> None:
+        """What has arrived is not lost."""
+        server.cut(PATH, 50_000, reset=reset)
+        sink = RecordingSink.range(0, SMALL.size, pauses=[0.0, 0.2])
+        error = await client.failure(sink)
+        assert isinstance(error, ConnectionFailedError)
+        names(error, server)
+        assert bytes(sink.data) == SMALL.read(0, 50_000)
+        await self._still_works(client)
+
+    @settled(FETCHER_RATE_LIMIT="400K")
+    async def test_connection_is_used_again_after_pauses(
+        self, server: Server, client: Client
+    ) -> None:
+        for start, end in [(0, 50_000), (4096, 70_000), (99_000, SMALL.size)]:
+            sink = RecordingSink.range(start, end, pauses=[0.01] * 100)
+            await client.fetch(sink)
+            assert bytes(sink.data) == SMALL.read(start, end)
+        assert await client.get(5, 6) == SMALL.read(5, 6)
+        assert server.relay.connections == 1
+
+    @settled(FETCHER_RATE_LIMIT="400K")
+    async def test_pauses_in_a_file_of_unknown_size(self, server: Server, client: Client) -> None:
+        server.hide_size(PATH)
+        sink = RecordingSink(pauses=[0.01] * 20)
+        await client.fetch(sink)
+        assert sink.sha256 == SMALL.sha256
 
     # --- names -----------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from fetcher.errors import (
     ServerError,
     Stopped,
 )
-from tests.contracts.client import SOON, Client, expects, until
+from tests.contracts.client import SOON, Client, expects, settled, until
 from tests.contracts.handler import LARGE, SMALL, HandlerContract
 from tests.contracts.server import DATE, PATH, Server
 from tests.contracts.sink import RecordingSink
@@ -153,6 +153,22 @@ class SessionHandlerContract(HandlerContract):
         await client.fetch(second)
         assert second.status == 200
         assert second.sha256 == Content(SMALL.size, seed=666).sha256
+
+    # --- how fast it may be read -----------------------------------------------------------
+
+    @settled(FETCHER_RATE_LIMIT="400K", FETCHER_STALL_TIMEOUT=0.4)
+    async def test_server_that_is_silent_after_a_pause(
+        self, server: FileServer, client: Client
+    ) -> None:
+        """It has all of its time."""
+        gate = server.gate(PATH, 4096)
+        sink = RecordingSink.range(0, SMALL.size, pauses=[0.0, 0.4])
+        async with client.fetching(sink) as task:
+            await sink.until_paused()
+            await asyncio.sleep(0.6)
+            gate.open()
+            await task
+        assert sink.sha256 == SMALL.sha256
 
     # --- sessions --------------------------------------------------------------------------
 

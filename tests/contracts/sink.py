@@ -1,12 +1,14 @@
 """A sink that keeps a body in memory, and remembers all that its handler did."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from hashlib import sha256
-from typing import Self
+from typing import Any, Self
 
 from fetcher.contract import Answer
 from fetcher.errors import Stopped
+from fetcher.rules.bucket import Share
 
 
 class RecordingSink:
@@ -15,6 +17,7 @@ class RecordingSink:
     :param headers: what is asked for.
     :param limit: bytes that are wanted; None for all that come.
     :param wanted: what `begin` returns.
+    :param pauses: seconds that `pace` gives, one after the other, and then none.
     """
 
     def __init__(
@@ -23,6 +26,7 @@ class RecordingSink:
         *,
         limit: int | None = None,
         wanted: bool = True,
+        pauses: Iterable[float] = (),
     ) -> None:
         self.answer: Answer | None = None
         self.data = bytearray()
@@ -34,6 +38,12 @@ class RecordingSink:
         """What `begin` raises."""
         self.failure: Exception | None = None
         """What `write` raises once `limit` bytes are there."""
+        self.asked: list[int] = []
+        """What `pace` was asked for."""
+        self.hasty = 0
+        """Bytes that came while the connection was not to be read from."""
+        self._pauses = iter(pauses)
+        self._until = 0.0
         self._headers = dict(headers or {})
         self._limit = limit
         self._wanted = wanted
@@ -45,10 +55,12 @@ class RecordingSink:
     # --- What a test does and asks ---------------------------------------------------------
 
     @classmethod
-    def range(cls, start: int, end: int, *, wanted: bool = True) -> Self:
+    def range(
+        cls, start: int, end: int, *, wanted: bool = True, pauses: Iterable[float] = ()
+    ) -> Self:
         """For the bytes from ``start`` up to, not including, ``end``."""
         headers = {"Range": f"bytes={start}-{end - 1}"}
-        return cls(headers, limit=end - start, wanted=wanted)
+        return cls(headers, limit=end - start, wanted=wanted, pauses=pauses)
 
     @property
     def status(self) -> int | None:
@@ -76,12 +88,16 @@ class RecordingSink:
 
     async def until_asked(self) -> None:
         """The handler has asked how the transfer can be stopped."""
-        await self._until(lambda: self._stop is not None)
+        await self._until_true(lambda: self._stop is not None)
+
+    async def until_paused(self) -> None:
+        """The handler has been told to wait."""
+        await self._until_true(lambda: self._until > time.monotonic())
 
     async def until_received(self, count: int = 1) -> None:
-        await self._until(lambda: len(self.data) >= count)
+        await self._until_true(lambda: len(self.data) >= count)
 
-    def _until(self, condition: Callable[[], bool]) -> Awaitable[None]:
+    def _until_true(self, condition: Callable[[], bool]) -> Awaitable[None]:
         async def wait() -> None:
             while not condition():
                 self._changed.clear()
@@ -118,12 +134,22 @@ class RecordingSink:
             self.misuse.append("what is not wanted is written")
         if not data:
             self.misuse.append("an empty block is written")
+        # Timers are not more exact than that.
+        if time.monotonic() < self._until - 0.005:
+            self.hasty += len(data)
         self.data += data if self._limit is None else data[: self._limit - len(self.data)]
         self._changed.set()
         self._full = self._limit is not None and len(self.data) >= self._limit
         if self._full and self.failure is not None:
             raise self.failure
         return not self._full
+
+    def pace(self, size: int) -> float:
+        self.asked.append(size)
+        seconds = next(self._pauses, 0.0)
+        self._until = time.monotonic() + seconds
+        self._changed.set()
+        return seconds
 
     def next_try(self) -> float | None:
         self.misuse.append("next_try is for the middleware")
@@ -139,3 +165,25 @@ class RecordingSink:
             self.misuse.append(f"{call} after {self.calls}")
         if call != "write" or self.calls[-1] != "write":
             self.calls.append(call)
+
+
+class PacedSink(RecordingSink):
+    """Paces its handler by its share of a rate.
+
+    :ivar curve: when how many bytes were there, after each block.
+    """
+
+    share: Share
+
+    def __init__(self, headers: Mapping[str, str] | None = None, **options: Any) -> None:
+        super().__init__(headers, **options)
+        self.curve: list[tuple[float, int]] = []
+
+    def write(self, data: bytes | memoryview) -> bool:
+        self.share.read(len(data))
+        wanted = super().write(data)
+        self.curve.append((time.monotonic(), len(self.data)))
+        return wanted
+
+    def pace(self, size: int) -> float:
+        return self.share.pace(size, time.monotonic())

@@ -9,16 +9,25 @@ import pytest
 
 from fetcher.handlers.http import RangeHTTPDownloadHandler
 from tests.conftest import CertificateAuthority
-from tests.contracts.client import Client, expects, until
+from tests.contracts.client import Client, expects, settled, until
 from tests.contracts.handler import SMALL, HandlerContract
 from tests.contracts.server import DATE, PASSWORD, PATH, USER, Server
 from tests.contracts.sink import RecordingSink
 from tests.servers.content import Source
 from tests.servers.exchange import Exchange
-from tests.servers.faults import Close, ExtraBytes, NoContentLength, Reset, Stall, Status
+from tests.servers.faults import (
+    Close,
+    ExtraBytes,
+    NoContentLength,
+    Reset,
+    Respond,
+    Stall,
+    Status,
+)
 from tests.servers.origin import Origin
 from tests.servers.resource import Answer, Fault, Resource, deliver, plan
 
+CLOSE = {"Connection": "close"}
 TOKEN = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 
@@ -35,6 +44,16 @@ class Overstated:
         if answer.status == 206:
             headers["Content-Range"] = f"bytes {answer.start}-{size - 1}/{size}"
         deliver(exchange, resource, replace(answer, headers=headers))
+        exchange.close()
+
+
+class Lingering:
+    """The last answer of a connection, which the server closes only after the client has."""
+
+    def respond(self, exchange: Exchange, resource: Resource) -> None:
+        answer = plan(exchange, resource)
+        deliver(exchange, resource, replace(answer, headers=answer.headers | CLOSE))
+        exchange.connection.read_head()
         exchange.close()
 
 
@@ -113,6 +132,17 @@ class TestHTTP(HandlerContract):
         assert "content-length" not in sink.headers
         assert sink.sha256 == SMALL.sha256
 
+    @settled(FETCHER_RATE_LIMIT="400K")
+    async def test_pause_after_what_came_with_the_head(
+        self, server: HTTPServer, client: Client
+    ) -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {SMALL.size}\r\n\r\n".encode()
+        answer = head + SMALL.read(0, SMALL.size)
+        server.origin.fail(PATH, Respond(lambda exchange: exchange.send_raw(answer)))
+        sink = RecordingSink(pauses=[0.0, 0.2])
+        await client.fetch(sink)
+        assert (sink.hasty, sink.sha256) == (0, SMALL.sha256)
+
     async def test_body_of_a_refusal(self, server: HTTPServer, client: Client) -> None:
         """A short one is rather read than the connection given up."""
         server.origin.fail(PATH, Status(503, body=b"come back later" * 100))
@@ -134,3 +164,16 @@ class TestHTTPS(HandlerContract):
             monkeypatch.setenv(name, value)
         with HTTPServer(Origin(certificate_authority.server_context())) as server:
             yield server
+
+    @settled(FETCHER_RATE_LIMIT="400K")
+    async def test_paused_connection_that_ends_with_its_answer(
+        self, server: HTTPServer, client: Client
+    ) -> None:
+        """What TLS says at its end has still to be read."""
+        server.put("/last", SMALL)
+        server.hide_size("/last")
+        server.origin.fail("/last", Lingering())
+        sink = RecordingSink(pauses=[0.01] * 100)
+        await client.fetch(sink, "/last")
+        assert sink.sha256 == SMALL.sha256
+        await until(lambda: server.relay.open == 0)

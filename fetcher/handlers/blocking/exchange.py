@@ -34,19 +34,23 @@ FAREWELL = 0.5
 class Exchange:
     """Asks, judges and writes, in the event loop; a session's thread only waits for the server.
 
-    While a block is written, the next is read.
+    While a block is written, the next is read, unless the rate is limited.
 
     :param request: with the address and the credentials.
     :param sink: gets the answer and its body.
+    :param size: bytes that a session hands on at a time.
     """
 
-    def __init__(self, config: Config, pool: Pool, request: Request, sink: RangeSink) -> None:
+    def __init__(
+        self, config: Config, pool: Pool, request: Request, sink: RangeSink, size: int
+    ) -> None:
         self.login = Login.of(request)
         self._timeout = config.connect_timeout
         self._config = config
         self._pool = pool
         self._url = urldefrag(request.url)[0]
         self._sink = sink
+        self._size = size
         self._answered: Response | None = None
         self._wanted = True
         self._unconfirmed: Facts | None = None
@@ -59,6 +63,8 @@ class Exchange:
         :raises FetchError, OSError, EOFError: what went wrong.
         """
         while True:
+            if self._config.rate_limit:
+                await asyncio.sleep(self._sink.pace(self._size))
             try:
                 worker = await self._logged_in()
             except TooManyConnections as busy:
@@ -158,8 +164,13 @@ class Exchange:
                 count = sum(map(len, blocks))
                 timer.received(count)
                 position += count
-                reading = worker.call(worker.session.read)
+                if not self._config.rate_limit:
+                    reading = worker.call(worker.session.read)
                 full = not all(map(self._sink.write, blocks))
+                if self._config.rate_limit:
+                    if not full:
+                        await self._pause(timer)
+                    reading = worker.call(worker.session.read)
             if full and end == facts.size == position:
                 # Only the end itself shows that there is no more.
                 position += sum(map(len, await self._last(reading)))
@@ -178,6 +189,14 @@ class Exchange:
         if position < end and not (await asyncio.wait([reading], timeout=FAREWELL))[0]:
             raise TimeoutError  # What is not wanted does not come: ask over another connection.
         return None
+
+    async def _pause(self, timer: StallTimer) -> None:
+        """Wait until more may be read."""
+        seconds = self._sink.pace(self._size)
+        if seconds:
+            timer.pause()
+            await asyncio.sleep(seconds)
+            timer.resume()
 
     async def _last(self, reading: asyncio.Future[list[memoryview]]) -> list[memoryview]:
         """What comes behind the last byte; normally nothing."""

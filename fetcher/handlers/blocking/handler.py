@@ -16,22 +16,25 @@ from fetcher.contract import META_SINK, RangeSink
 from fetcher.handlers.blocking.exchange import Exchange
 from fetcher.handlers.blocking.login import Login
 from fetcher.handlers.blocking.pool import Pool
-from fetcher.handlers.blocking.session import Session
+from fetcher.handlers.blocking.session import BLOCK, Session
 from fetcher.handlers.blocking.sockets import translated
+from fetcher.rules.bucket import read_size
 from fetcher.rules.urls import redact
 
 
 class BlockingDownloadHandler(ABC):
     """A Scrapy download handler; a protocol brings its :class:`Session`.
 
-    The event loop asks, judges and writes; a session's thread only waits for the server. While a
-    block is written, the next is read.
+    The event loop asks, judges and writes; a session's thread only waits for the server.
+
+    :ivar read_size: bytes that a session is to hand on at a time.
     """
 
     lazy = True
 
     def __init__(self, crawler: Crawler) -> None:
         self.config = Config.from_settings(crawler.settings)
+        self.read_size = read_size(self.config.rate_limit, BLOCK)
         self._pool = Pool(self.session, self.config.connect_timeout)
 
     @classmethod
@@ -58,7 +61,7 @@ class BlockingDownloadHandler(ABC):
             raise NotSupported(f"{redact(request.url)} can only be fetched as a file of a list")
         if sink.stopped is not None:
             raise sink.stopped
-        exchange = Exchange(self.config, self._pool, request, sink)
+        exchange = Exchange(self.config, self._pool, request, sink, self.read_size)
         running = asyncio.ensure_future(exchange.run())
 
         def stop() -> None:

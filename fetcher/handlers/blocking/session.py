@@ -6,6 +6,9 @@ from typing import Protocol
 
 from fetcher.rules.replies import Facts
 
+BLOCK = 1 << 20
+"""Bytes handed on at a time, where the rate has no limit."""
+
 LINGER = 0.1
 """Seconds that blocks may take to come together before they are handed on as they are."""
 
@@ -77,8 +80,9 @@ class Session(Protocol):
     def read(self) -> list[memoryview]:
         """The blocks that follow, valid until the call after the next; none at the file's end.
 
-        About a mebibyte, so that changing threads costs little; less from a slow connection, so
-        that what has come is soon safe.
+        About :data:`BLOCK` bytes, so that changing threads costs little; less from a slow
+        connection, so that what has come is soon safe, and where the rate is limited, so that it is
+        even.
         """
 
     def finish(self) -> None:

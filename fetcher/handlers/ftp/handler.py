@@ -18,7 +18,7 @@ class FTPDownloadHandler(BlockingDownloadHandler):
         """See :class:`BlockingDownloadHandler`."""
         mode = self._mode(login)
         context = None if mode is TLSMode.NONE else self._context
-        return FTPSession(login, mode, context, self.config.connect_timeout)
+        return FTPSession(login, mode, context, self.config.connect_timeout, self.read_size)
 
     def _mode(self, login: Login) -> TLSMode:
         if login.scheme == "ftps":

@@ -12,7 +12,7 @@ from contextlib import suppress
 from enum import Enum, auto
 
 from fetcher.handlers.blocking import Login, NoRanges, Refused
-from fetcher.handlers.blocking.session import LINGER
+from fetcher.handlers.blocking.session import BLOCK, LINGER
 from fetcher.handlers.blocking.sockets import Sockets, is_cut
 from fetcher.handlers.ftp.client import (
     FTPClient,
@@ -24,9 +24,6 @@ from fetcher.handlers.ftp.client import (
 from fetcher.rules.remote_paths import ftp_path
 from fetcher.rules.replies import Facts
 from fetcher.rules.urls import DEFAULT_PORTS
-
-BLOCK = 1 << 20
-"""Bytes handed on at a time; less from a slow connection."""
 
 _DIGITS = re.compile(r"\d{1,19}", re.ASCII)
 _TIME = re.compile(r"(\d{14})(?:\.\d+)?", re.ASCII)
@@ -51,12 +48,18 @@ class FTPSession:
     :param tls: how the connections are secured.
     :param context: for TLS; None without.
     :param timeout: seconds for a connection to be made.
+    :param size: bytes handed on at a time; less from a slow connection.
     """
 
     runs_on = True
 
     def __init__(
-        self, login: Login, tls: TLSMode, context: ssl.SSLContext | None, timeout: float
+        self,
+        login: Login,
+        tls: TLSMode,
+        context: ssl.SSLContext | None,
+        timeout: float,
+        size: int = BLOCK,
     ) -> None:
         self.ranges = False
         self.reusable = True
@@ -69,7 +72,8 @@ class FTPSession:
         self._whole = False
         self._ended = False
         self._broken: OSError | None = None
-        self._buffers = (bytearray(BLOCK), bytearray(BLOCK))
+        self._size = size
+        self._buffers = (bytearray(size), bytearray(size))
         self._missing: set[str] = set()
 
     def login(self) -> None:
@@ -202,7 +206,7 @@ class FTPSession:
         filled = self._receive(self._data, block)
         self._data.settimeout(LINGER)
         deadline = time.monotonic() + LINGER
-        while 0 < filled < BLOCK and time.monotonic() < deadline:
+        while 0 < filled < self._size and time.monotonic() < deadline:
             try:
                 count = self._receive(self._data, block[filled:])
             except TimeoutError:

@@ -1,7 +1,8 @@
-"""Reads one response's body into a sink, with a stall clock beside it."""
+"""Reads one response's body into a sink, as fast as it may, with a stall clock beside it."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -32,7 +33,8 @@ class BodyReader(Protocol):
     :param txresponse: the response whose body this will get.
     :param sink: where the bytes go; None for a short body that nobody wants, which is read so that
         the connection can be used again.
-    :param config: for the stall timeout and speed.
+    :param config: for the stall timeout and speed, and whether there is a limit to the rate.
+    :param size: bytes that come at a time where there is one.
 
     :ivar finished: fires when the body has ended as it should or the sink has enough; fails with a
         :class:`fetcher.errors.FetchError`, or with what the sink raised.
@@ -42,16 +44,25 @@ class BodyReader(Protocol):
     """Bytes of an unwanted body that are rather read than the connection given up."""
 
     def __init__(
-        self, url: str, txresponse: TxResponse, sink: RangeSink | None, config: Config
+        self, url: str, txresponse: TxResponse, sink: RangeSink | None, config: Config, size: int
     ) -> None:
         self.finished: Deferred[None] = Deferred()
         self._url = url
         self._txresponse = txresponse
         self._sink = sink
         self._config = config
+        self._size = size
         self._received = 0
         self._full = False
         self._timer: StallTimer | None = None
+        self._pause: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Let the body come."""
+        self._txresponse.deliverBody(self)
+        if self._pause is not None:
+            # Some came with the head; to deliver the rest, the connection has been let go on.
+            self._txresponse._transport.pauseProducing()
 
     def connectionMade(self) -> None:
         """The body is about to come."""
@@ -79,6 +90,8 @@ class BodyReader(Protocol):
             length: Any = self._txresponse.length
             if self._full and length != self._received:
                 self._end_early()
+            elif self._config.rate_limit and not self._full:
+                self._pace(self._sink.pace(self._size))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The body has ended, as it should or not."""
@@ -97,6 +110,24 @@ class BodyReader(Protocol):
         """End the transfer from this side; the sink knows why."""
         if not self.finished.called:
             self._end_early(Failure(ConnectionFailedError("the transfer was stopped")))
+
+    def _pace(self, seconds: float) -> None:
+        """Do not read for so long, from now on."""
+        if self._pause is not None:
+            self._pause.cancel()
+        elif not seconds:
+            return
+        else:
+            self._txresponse._transport.pauseProducing()
+            if self._timer is not None:
+                self._timer.pause()
+        self._pause = asyncio.get_running_loop().call_later(seconds, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pause = None
+        if self._timer is not None:
+            self._timer.resume()
+        self._txresponse._transport.resumeProducing()
 
     def _ended_cleanly(self) -> bool:
         connection: Any = self._txresponse
@@ -121,6 +152,12 @@ class BodyReader(Protocol):
     def _end(self, failure: Failure | None = None) -> None:
         if self._timer is not None:
             self._timer.stop()
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+            # Under TLS, the connection ends by what the other side says last.
+            connection: Any = self._txresponse
+            connection.connection.transport.resumeProducing()
         if failure is None:
             self.finished.callback(None)
         else:

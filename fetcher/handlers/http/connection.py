@@ -21,28 +21,44 @@ from twisted.web.http_headers import InvalidHeaderName
 from twisted.web.iweb import IResponse
 
 from fetcher.errors import ProtocolError
+from fetcher.rules import bucket
 
 READ_SIZE = 256 << 10
 """Bytes asked of the kernel at a time; Twisted's 64 KiB cost twice the CPU on large files."""
+
+TLS_RECORD = 16 << 10
+"""Bytes that come out of TLS together (RFC 8446, section 5.1)."""
 
 MAX_HEAD = 256 << 10
 """Bytes of an answer's head, as curl bounds them since CVE-2023-38039."""
 
 
+def read_size(rate: int, *, secure: bool) -> int:
+    """How many bytes to ask of the kernel at a time.
+
+    :param rate: ``FETCHER_RATE_LIMIT``.
+    :param secure: whether they come over TLS.
+    """
+    return bucket.read_size(rate, READ_SIZE, TLS_RECORD if secure else bucket.LEAST)
+
+
 class Connection(_LenientHTTP11ClientProtocol):
     """Scrapy's connection; gives each response itself as ``response.connection``."""
 
+    rate = 0
+    """``FETCHER_RATE_LIMIT``."""
     _head = 0
     ended_cleanly = False
     """Whether the peer has closed the connection by a regular FIN (under TLS: a close_notify)."""
 
     def connectionMade(self) -> None:
-        """Make the reads of the transport under TLS, if there is TLS, larger."""
+        """Set the size of the reads, of the transport under TLS where there is TLS."""
         super().connectionMade()
         transport: Any = self.transport
+        secure = False
         while getattr(transport, "transport", None) is not None:
-            transport = transport.transport
-        transport.bufferSize = READ_SIZE
+            transport, secure = transport.transport, True
+        transport.bufferSize = read_size(self.rate, secure=secure)
 
     def request(self, request: TxRequest) -> Deferred[IResponse]:
         """Send a request."""
@@ -98,8 +114,17 @@ def _lenient(receive: Callable[[bytes, bytes], None]) -> Callable[[bytes, bytes]
 
 
 class ConnectionFactory(_LenientHTTP11ClientFactory):
-    """Builds :class:`Connection` protocols for Scrapy's connection pool."""
+    """Builds :class:`Connection` protocols for Scrapy's connection pool.
+
+    :param rate: ``FETCHER_RATE_LIMIT``.
+    """
+
+    def __init__(self, *args: Any, rate: int) -> None:
+        super().__init__(*args)  # type: ignore[no-untyped-call] # Twisted's
+        self._rate = rate
 
     def buildProtocol(self, addr: IAddress | None) -> HTTP11ClientProtocol:
         """A connection that goes back to the pool when it is idle."""
-        return Connection(self._quiescentCallback)
+        connection = Connection(self._quiescentCallback)
+        connection.rate = self._rate
+        return connection

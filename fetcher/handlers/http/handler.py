@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 from urllib.parse import urldefrag
 
@@ -33,7 +35,7 @@ from fetcher.config import Config
 from fetcher.contract import META_SINK, Answer, RangeSink, plain_headers
 from fetcher.handlers import reasons
 from fetcher.handlers.http.body import BodyReader, abort
-from fetcher.handlers.http.connection import ConnectionFactory
+from fetcher.handlers.http.connection import ConnectionFactory, read_size
 from fetcher.handlers.http.failures import translated
 from fetcher.rules.urls import redact
 
@@ -44,7 +46,8 @@ class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
         self._config = Config.from_settings(crawler.settings)
-        self._pool._factory = ConnectionFactory
+        connections = partial(ConnectionFactory, rate=self._config.rate_limit)
+        self._pool._factory = connections  # type: ignore[assignment] # it is only called
 
     async def download_request(self, request: Request) -> Response:
         """See :class:`scrapy.core.downloader.handlers.DownloadHandlerProtocol`.
@@ -68,13 +71,16 @@ class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
             raise reason from error
 
     async def _stream(self, request: Request, url: str, sink: RangeSink) -> Response:
+        size = read_size(self._config.rate_limit, secure=url.startswith("https:"))
+        if self._config.rate_limit:
+            await _pause(sink, sink.pace(size))
         txresponse = await self._send(request, url, sink)
         headers = plain_headers(dict(txresponse.headers.getAllRawHeaders()))
         if txresponse.length != UNKNOWN_LENGTH:
             headers["content-length"] = str(txresponse.length)
         try:
             wanted = sink.begin(Answer(url, txresponse.code, headers))
-            await self._read(url, txresponse, sink if wanted else None, sink.attach)
+            await self._read(url, txresponse, sink if wanted else None, sink.attach, size)
         except BaseException:
             abort(txresponse)
             raise
@@ -121,8 +127,12 @@ class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
         txresponse: TxResponse,
         sink: RangeSink | None,
         attach: Callable[[Callable[[], None]], None],
+        size: int,
     ) -> None:
-        """Deliver the body to the sink; without one, read a short body and drop a long one."""
+        """Deliver the body to the sink; without one, read a short body and drop a long one.
+
+        :param size: see :class:`BodyReader`.
+        """
         # Twisted gives a number, or UNKNOWN_LENGTH, a constant.
         length: Any = txresponse.length
         if length == 0:
@@ -130,7 +140,21 @@ class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
         if sink is None and length is not UNKNOWN_LENGTH and length > BodyReader.SHORT:
             abort(txresponse)
             return
-        reader = BodyReader(redact(url), txresponse, sink, self._config)
+        reader = BodyReader(redact(url), txresponse, sink, self._config, size)
         attach(reader.stop)
-        txresponse.deliverBody(reader)
+        reader.start()
         await maybe_deferred_to_future(reader.finished)
+
+
+async def _pause(sink: RangeSink, seconds: float) -> None:
+    """Wait before a request is sent.
+
+    :raises Stopped: or another reason, at once when the sink is stopped meanwhile.
+    """
+    stopped = asyncio.Event()
+    sink.attach(stopped.set)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stopped.wait()
+    if sink.stopped is not None:
+        raise sink.stopped

@@ -23,4 +23,4 @@ class SFTPDownloadHandler(BlockingDownloadHandler):
 
     def session(self, login: Login) -> SFTPSession:
         """See :class:`BlockingDownloadHandler`."""
-        return SFTPSession(login, self._known_hosts, self.config)
+        return SFTPSession(login, self._known_hosts, self.config, self.read_size)

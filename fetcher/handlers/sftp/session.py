@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from fetcher.config import Config
 from fetcher.errors import ConnectionFailedError, ProtocolError
 from fetcher.handlers.blocking import Login, Refused
-from fetcher.handlers.blocking.session import LINGER
+from fetcher.handlers.blocking.session import BLOCK, LINGER
 from fetcher.handlers.blocking.sockets import Sockets
 from fetcher.handlers.sftp.known_hosts import KnownHosts
 from fetcher.handlers.sftp.protocol import Code, Connection, StatusReply
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 REQUEST = 255 << 10
 """Bytes asked for at a time: the most that OpenSSH gives; from others, what they give."""
-TOGETHER = 1 << 20
-"""Bytes handed on at a time, or a little more; fewer from a slow connection."""
 LEAST = 32 << 10
 """Bytes asked for of those who give less, as every server has to give (section 3 of the draft)."""
 AHEAD = 9
@@ -42,16 +40,20 @@ class SFTPSession:
     :param login: the address's.
     :param known_hosts: checks the server's key.
     :param config: the settings.
+    :param size: bytes handed on at a time, or a little more; fewer from a slow connection.
     """
 
     ranges = True
     runs_on = False
     reusable = True
 
-    def __init__(self, login: Login, known_hosts: KnownHosts, config: Config) -> None:
+    def __init__(
+        self, login: Login, known_hosts: KnownHosts, config: Config, size: int = BLOCK
+    ) -> None:
         self._login = login
         self._known_hosts = known_hosts
         self._config = config
+        self._together = size
         self._sockets = Sockets(config.connect_timeout)
         self._client: SSHClient | None = None
         self._sftp: Connection | None = None
@@ -100,7 +102,11 @@ class SFTPSession:
         # One byte more than the file is said to have: it must not be there.
         surplus = 1 if end is not None and end == self._size else 0
         self._reading = _Reading(
-            self._connection, handle, start, None if end is None else end + surplus
+            self._connection,
+            handle,
+            start,
+            None if end is None else end + surplus,
+            min(REQUEST, self._together),
         )
 
     def read(self) -> list[memoryview]:
@@ -112,7 +118,7 @@ class SFTPSession:
         try:
             if self._broken is not None:
                 raise self._broken
-            while count < TOGETHER and (block := self._reading.next_block()):
+            while count < self._together and (block := self._reading.next_block()):
                 blocks.append(block)
                 count += len(block)
                 if not self._reading.goes_on(deadline - time.monotonic()):
@@ -159,16 +165,21 @@ class SFTPSession:
 
 
 class _Reading:
-    """One file being read: asked for ahead, given in order."""
+    """One file being read: asked for ahead, given in order.
 
-    def __init__(self, sftp: Connection, handle: bytes, start: int, end: int | None) -> None:
+    :param request: bytes asked for at a time.
+    """
+
+    def __init__(
+        self, sftp: Connection, handle: bytes, start: int, end: int | None, request: int = REQUEST
+    ) -> None:
         self._sftp = sftp
         self._handle = handle
         self._position = start
         self._asked = start
         self._end = end
         self._eof: int | None = None
-        self._request = REQUEST
+        self._request = request
         self._in_flight: dict[int, tuple[int, int, int]] = {}
         """Number of the request, to the offset and size of what is still to come, and the size that
         was asked for."""
@@ -234,7 +245,7 @@ class _Reading:
             # Servers have limits of their own: this one's is no larger than this.
             self._ask(offset, left)
             if asked == self._request:
-                self._request = max(asked - left, LEAST)
+                self._request = min(asked, max(asked - left, LEAST))
 
 
 def _behind_the_end() -> ProtocolError:
