@@ -50,11 +50,14 @@ _LOGGER = logging.getLogger("sftp-server")
 _LOGGER.setLevel(logging.CRITICAL + 1)
 
 
-def new_key() -> paramiko.PKey:
-    """An ed25519 key, for hosts and for users."""
+def new_key(path: Path | None = None) -> paramiko.PKey:
+    """An ed25519 key, for hosts and for users; kept in a file where one is given."""
     pem = Ed25519PrivateKey.generate().private_bytes(
         Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()
     )
+    if path is not None:
+        path.touch(mode=0o600)
+        path.write_bytes(pem)
     return paramiko.Ed25519Key.from_private_key(io.StringIO(pem.decode()))
 
 

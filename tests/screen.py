@@ -1,4 +1,6 @@
-"""Takes the README's picture of the progress display: a real crawl in a real terminal of tmux.
+"""Takes what a terminal of 80 by 24 shows of a real crawl, for the README.
+
+    python -m tests.screen
 
 Needs tmux (Debian package ``tmux``).
 """
@@ -12,19 +14,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-from rich.text import Text
-
-from tests.crawl import clean_environment, wait_for, write_list
+from tests.crawl import PROJECT, clean_environment, wait_for, write_list
 from tests.servers.content import Content
 from tests.servers.faults import Status
 from tests.servers.origin import Origin
 from tests.servers.resource import Gate, Resource
 
-HERE = Path(__file__).parent
-PROJECT = HERE.parents[1]
+README = PROJECT / "README.md"
+MARKED = re.compile(r"(<!-- screen: .*? -->\n).*?(<!-- end of screen -->)", re.DOTALL)
 MIB = 1 << 20
-COLUMNS, LINES = 80, 12
+COLUMNS, LINES = 80, 24
+ENDED = "(it has ended)"
 SIZES = {
     "sa_000000.tar": 90,
     "sa_000001.tar": 420,
@@ -42,14 +42,13 @@ def tmux(*arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def running() -> bool:
-    """Whether the crawl's terminal is still there."""
-    command = ["tmux", "-L", "fetcher-picture", "has-session"]
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+def screen() -> str:
+    """What the terminal shows."""
+    return tmux("capture-pane", "-p")
 
 
 def main() -> None:
-    """Write ``progress.svg`` beside this file."""
+    """Put what the terminal shows into the README, in the middle of a crawl and at its end."""
     with Origin() as origin, tempfile.TemporaryDirectory() as folder:
         for number, (name, size) in enumerate(SIZES.items()):
             gate = Gate(after=int(size * MIB * (0.1 + 0.02 * number)))
@@ -60,24 +59,30 @@ def main() -> None:
             )
         origin.replace("/missing.tar", Status(404))
         urls = write_list(Path(folder) / "list.tsv", [(n, origin.url(f"/{n}")) for n in SIZES])
-        arguments = ["-a", f"urls={urls}", "-a", f"out={folder}/out"]
-        scrapy = [sys.executable, "-m", "scrapy", "crawl", "fetch", *arguments]
-        environment = [f"{key}={value}" for key, value in clean_environment().items()]
-        command = shlex.join(["env", "-i", *environment, "TERM=tmux-256color", *scrapy])
+        command = shlex.join(
+            [
+                *("env", "-i", *(f"{key}={value}" for key, value in clean_environment().items())),
+                *("TERM=tmux-256color", sys.executable, "-m", "scrapy", "crawl", "fetch"),
+                *("-a", f"urls={urls}", "-a", f"out={folder}/out"),
+            ]
+        )
+        # The shell keeps the terminal when the crawl has gone.
+        shell = f"trap : INT; {command}; printf {ENDED!r}; read -r _"
         window = ["-x", str(COLUMNS), "-y", str(LINES)]
-        tmux("new-session", "-d", *window, "-c", str(PROJECT), command)
+        tmux("new-session", "-d", *window, "-c", str(PROJECT), "sh", "-c", shell)
         try:
             wait_for(lambda: origin.sent() > 260 * MIB, timeout=60, message="enough of the files")
-            screen = tmux("capture-pane", "-e", "-p")
-        finally:
+            during = screen()
             tmux("send-keys", "C-c")
-            wait_for(lambda: not running(), timeout=10, message="the end of the crawl")
-    console = Console(record=True, width=COLUMNS, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
-    console.print(Text.from_ansi(screen.rstrip()))
-    picture = console.export_svg(title="scrapy crawl fetch -a urls=list.tsv")
-    # The reader's own fonts, none from elsewhere.
-    picture = re.sub(r"@font-face \{.*?\}\s*|<!-- .*? -->\s*", "", picture, flags=re.DOTALL)
-    (HERE / "progress.svg").write_text(picture)
+            wait_for(lambda: ENDED in screen(), timeout=10, message="the end of the crawl")
+            after = screen().replace(ENDED, "").replace(folder, "/data")
+        finally:
+            tmux("kill-server")
+    show = (
+        f"```text\n{during.rstrip()}\n```\n\nStopped by Ctrl-C:\n\n```text\n{after.rstrip()}\n```"
+    )
+    text = README.read_text("utf-8")
+    README.write_text(MARKED.sub(lambda found: f"{found[1]}{show}\n{found[2]}", text), "utf-8")
 
 
 if __name__ == "__main__":

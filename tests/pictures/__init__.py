@@ -1,1 +1,0 @@
-"""Pictures for the README, made from real runs: ``python -m tests.pictures``."""
