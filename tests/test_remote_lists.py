@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from scrapy.settings import Settings
 from fetcher.errors import InvalidListError
 from fetcher.lists import list_name
 from fetcher.spiders.assignment import prepare
+from fetcher.workers.channel import Job
+from fetcher.workers.crew import Crew
 from tests.conftest import CertificateAuthority
 from tests.crawl import (
     PROJECT,
@@ -74,6 +77,54 @@ def refused(result: CrawlResult, words: str) -> None:
     assert words in line
     assert SECRET not in line
     assert names_in(result.out) == set()
+
+
+MANY = """
+import json, logging, sys
+from scrapy.crawler import AsyncCrawlerProcess
+from scrapy.utils.project import get_project_settings
+
+class Keep(logging.Handler):
+    def emit(self, record):
+        if record.levelno >= logging.WARNING:
+            lines.append(self.format(record))
+
+lines = []
+settings = get_project_settings()
+settings.setdict(json.loads(sys.argv[1]), priority="cmdline")
+process = AsyncCrawlerProcess(settings, install_root_handler=False)
+logging.root.addHandler(Keep())
+crawlers = {}
+for name, arguments in json.loads(sys.argv[2]).items():
+    crawlers[name] = process.create_crawler("fetch")
+    process.crawl(crawlers[name], **arguments)
+process.start()
+reasons = {name: each.stats.get_value("finish_reason") for name, each in crawlers.items()}
+json.dump([reasons, lines], sys.stdout)
+"""
+
+
+def run_many(
+    lists: Mapping[str, str],
+    folder: Path,
+    settings: Mapping[str, Any],
+    env: Mapping[str, str] | None = None,
+) -> tuple[dict[str, str], list[str]]:
+    """Crawls of these lists at the same time, each into a folder of its name, in a process that
+    somebody else runs: the finish reason of each, and the log's lines from warnings on."""
+    arguments = {name: {"urls": url, "out": str(folder / name)} for name, url in lists.items()}
+    done = subprocess.run(
+        [sys.executable, "-c", MANY, json.dumps(dict(settings)), json.dumps(arguments)],
+        cwd=PROJECT,
+        env=clean_environment(env),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert SECRET not in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    reasons, lines = json.loads(done.stdout)
+    return reasons, lines
 
 
 # --- the main job ---------------------------------------------------------------------------------
@@ -157,45 +208,46 @@ def test_another_signature_or_server_is_another_list(origin: Origin, tmp_path: P
     assert new.name.endswith(".l.tsv")
 
 
-@pytest.mark.parametrize("scheme", ["https", "ftp", "sftp"])
 def test_other_servers(
-    scheme: str,
     origin: Origin,
     tls_origin: Origin,
     certificate_authority: CertificateAuthority,
     tmp_path: Path,
 ) -> None:
     content = rows(origin, "a.bin")
-    folder, out = tmp_path / "root", tmp_path / "out"
+    folder = tmp_path / "root"
     folder.mkdir()
     (folder / "l.tsv").write_bytes(content)
     os.utime(folder / "l.tsv", (1_700_000_000,) * 2)
     hosts = tmp_path / "known_hosts"
+    login = f"anna:{SECRET}"
     with FTPServer(folder, {"anna": SECRET}) as ftp, SFTPServer(folder, {"anna": SECRET}) as sftp:
         sftp.known_hosts(hosts)
-        login = f"anna:{SECRET}"
-        url = {
+        lists = {
             "https": tls_origin.add("/l.tsv", content),
             "ftp": ftp.url("/l.tsv", userinfo=login),
             "sftp": sftp.url("/l.tsv", userinfo=login),
-        }[scheme]
+        }
         settings = {"FETCHER_SSH_KNOWN_HOSTS": str(hosts), **QUICK}
-        env = {**certificate_authority.env, "SSH_AUTH_SOCK": "", "HOME": str(tmp_path)}
+        home = {"SSH_AUTH_SOCK": "", "HOME": str(tmp_path)}
+        trusting = home | certificate_authority.env
 
-        first = run_crawl(out, urls=url, settings=settings, env=env)
-        sent = (tls_origin.sent(), ftp.asked("RETR"), sftp.sent())
-        again = run_crawl(out, urls=url, settings=settings, env=env)
+        first = run_many(lists, tmp_path / "out", settings, trusting)
+        sent = tls_origin.sent(), ftp.asked("RETR"), sftp.sent()
+        again = run_many(lists, tmp_path / "out", settings, trusting)
         assert (tls_origin.sent(), ftp.asked("RETR"), sftp.sent()) == sent
 
         hosts.write_text("")
-        wrong = url.replace(SECRET, f"{SECRET}no")
-        env = {name: value for name, value in env.items() if name != "SSL_CERT_FILE"}
-        strange = run_crawl(tmp_path / "no", urls=wrong, settings=settings, env=env)
+        wrong = {scheme: url.replace(SECRET, f"{SECRET}no") for scheme, url in lists.items()}
+        reasons, lines = run_many(wrong, tmp_path / "no", settings, home)
 
-    right(first, "a.bin")
-    assert again.returncode == 0, again.stderr
-    told = {"https": "is not trusted", "ftp": "check user and password", "sftp": "known_hosts"}
-    refused(strange, told[scheme])
+    assert first == again == (dict.fromkeys(lists, "finished"), [])
+    for scheme in lists:
+        assert (tmp_path / "out" / scheme / "a.bin").read_bytes() == FILE.read(0, FILE.size)
+    assert set(reasons.values()) == {"unusable"}
+    assert len(lines) == 3
+    for words in ("is not trusted", "check user and password", "known_hosts"):
+        assert any(words in line for line in lines), words
 
 
 # --- logins ---------------------------------------------------------------------------------------
@@ -294,44 +346,23 @@ def test_a_compressed_answer_is_decoded_and_a_bomb_of_a_line_is_one_bad_row(
 
 
 def test_rows_of_a_list_from_elsewhere_do_nothing_new(origin: Origin, tmp_path: Path) -> None:
+    """It comes by a proxy."""
     content = rows(origin, "a.bin") + b"b\tfile:///etc/passwd\nc\tx.bin\nd\t/etc/passwd\n"
+    proxy = origin.add("/l.tsv", content).removesuffix("/l.tsv")
 
-    result = run_crawl(tmp_path / "out", urls=origin.add("/l.tsv", content))
+    result = run_crawl(
+        tmp_path / "out", urls="http://elsewhere.example/l.tsv", env={"http_proxy": proxy}
+    )
 
     assert result.returncode == 1
+    assert origin.requests[0].target == "http://elsewhere.example/l.tsv"
     assert names_in(tmp_path / "out") == {"a.bin"}
     assert [row["error"]["line"] for row in result.report if row["error"]] == [3, 4, 5]
-
-
-MANY = """
-import json, logging, sys
-from scrapy.crawler import AsyncCrawlerProcess
-from scrapy.utils.project import get_project_settings
-
-class Keep(logging.Handler):
-    def emit(self, record):
-        if record.levelno >= logging.WARNING:
-            lines.append(self.format(record))
-
-lines = []
-settings = get_project_settings()
-settings.setdict(json.loads(sys.argv[1]), priority="cmdline")
-process = AsyncCrawlerProcess(settings, install_root_handler=False)
-logging.root.addHandler(Keep())
-crawlers = {}
-for name, arguments in json.loads(sys.argv[2]).items():
-    crawlers[name] = process.create_crawler("fetch")
-    process.crawl(crawlers[name], **arguments)
-process.start()
-reasons = {name: each.stats.get_value("finish_reason") for name, each in crawlers.items()}
-json.dump([reasons, lines], sys.stdout)
-"""
 
 
 def test_lists_that_cannot_be_used_end_the_crawl_with_the_reason_in_the_log(
     origin: Origin, tmp_path: Path
 ) -> None:
-    """Many crawls in a process that somebody else runs."""
     one = rows(origin, "a.bin")
     page = b"<!DOCTYPE html><html><body>Please log in</body></html>"
     digest = {"Repr-Digest": f"sha-256=:{base64.b64encode(bytes(32)).decode()}:"}
@@ -352,22 +383,14 @@ def test_lists_that_cannot_be_used_end_the_crawl_with_the_reason_in_the_log(
         "up.tsv": (Redirect("file:///etc/passwd"), "redirects to no http or https address"),
         "wrong.tsv": (Resource(Bytes(one), headers=digest), f"repr-digest says sha256:{'0' * 64}"),
     }
-    arguments = {}
-    for name, (answer, _) in answers.items():
-        url = origin.add(f"/{name}", answer)
-        arguments[name] = {"urls": f"{url}?sig={SECRET}", "out": str(tmp_path / name)}
-    settings: dict[str, Any] = {**QUICK, "FETCHER_RETRY_BACKOFF": 0.01, "FETCHER_PROGRESS": "log"}
+    lists = {
+        name: origin.add(f"/{name}", answer) + f"?sig={SECRET}"
+        for name, (answer, _) in answers.items()
+    }
+    settings = {**QUICK, "FETCHER_RETRY_BACKOFF": 0.01, "FETCHER_PROGRESS": "log"}
 
-    done = subprocess.run(
-        [sys.executable, "-c", MANY, json.dumps(settings), json.dumps(arguments)],
-        cwd=PROJECT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    reasons, lines = run_many(lists, tmp_path, settings)
 
-    reasons, lines = json.loads(done.stdout)
     assert set(reasons.values()) == {"unusable"}
     assert len(lines) == len(answers), lines
     for name, (_, words) in answers.items():
@@ -375,8 +398,6 @@ def test_lists_that_cannot_be_used_end_the_crawl_with_the_reason_in_the_log(
         assert words in told
         assert {path.name for path in (tmp_path / name).iterdir()} == {".fetcher"}
     assert origin.requests_for("/a.bin") == []
-    assert SECRET not in done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
@@ -401,12 +422,27 @@ def test_an_address_that_cannot_be_one_is_refused_at_once(
     assert not out.exists()
 
 
+def test_a_parent_process_hears_what_is_wrong(origin: Origin, tmp_path: Path) -> None:
+    url = origin.add("/l.tsv", Status(404))
+    job: Job = {
+        "settings": {},
+        "arguments": {"urls": f"{url}?sig={SECRET}", "out": str(tmp_path / "out")},
+    }
+    with Crew([job], lambda *_: None) as crew:
+        crew.run(lambda: None, 1.0)
+        (child,) = crew.children
+
+    assert child.status == 2
+    assert child.usage is not None
+    assert "status 404" in child.usage
+    assert SECRET not in child.usage
+
+
 # --- stopping, and others at the same time --------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_stops_while_the_list_is_fetched_and_goes_on_there(
-    origin: Origin, tmp_path: Path, number: signal.Signals
+    origin: Origin, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     gate = Gate(after=MIB)
@@ -422,7 +458,7 @@ def test_it_stops_while_the_list_is_fetched_and_goes_on_there(
         wait_for(lambda: any(path.name.endswith(".json") for path in stored(out)))
         began = time.monotonic()
         for each in (crawl, waiting):
-            each.send_signal(number)
+            each.send_signal(signal.SIGINT)
         results = [each.wait(timeout=10) for each in (crawl, waiting)]
         assert time.monotonic() - began < 2
     for result in results:
@@ -487,6 +523,13 @@ def test_a_job_folder_counts_the_rows_of_the_same_list_only(
         first = crawl.wait(timeout=10)
     done = {row["name"] for row in first.report if row["status"] == "ok"}
     gate.open()
+    if remote and not changed:
+        # Without its list, nothing of the job folder begins, and nothing of it is lost.
+        asked = len(origin.requests_for("/2.bin"))
+        origin.replace("/l.tsv", Status(403))
+        assert run_crawl(out, urls=urls, settings=settings).returncode == 2
+        assert len(origin.requests_for("/2.bin")) == asked
+        origin.replace("/l.tsv", listed.read_bytes())
     if changed:
         listed.write_bytes(rows(origin, "new.bin", *names[1:]))
         origin.replace("/l.tsv", listed.read_bytes())

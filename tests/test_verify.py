@@ -49,7 +49,7 @@ def verify(out: Path) -> dict[str, str]:
 
 def test_files_are_compared_by_whatever_is_known(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    names = ("a", "folder/b", "md5", "sha512", "size only", "sums only", "both")
+    names = ("a", "folder/b", "md5", "sha512", "size only", "sums only", "both", "bsd")
     for name in names:
         (tmp_path / name).write_bytes(ABC)
     (tmp_path / "report.jsonl").write_text(
@@ -61,13 +61,14 @@ def test_files_are_compared_by_whatever_is_known(tmp_path: Path) -> None:
     )
     (tmp_path / "report-2-of-2.jsonl").write_text(row("sha512", algorithm="sha512"))
     sums = [sums_line(name, digest(ABC)) for name in ("sums only", "both")]
+    sums.append(f"MD5 (bsd) = {digest(ABC, 'md5')}\n")
     (tmp_path / "SHA256SUMS").write_text("".join(sums))
 
     assert verify(tmp_path) == dict.fromkeys(names, "")
 
 
 def test_what_is_wrong_is_told(tmp_path: Path) -> None:
-    for name in ("short", "other", "other sum", "big.bin.part", "failed.part"):
+    for name in ("short", "other", "other sum", "bsd", "big.bin.part", "failed.part"):
         (tmp_path / name).write_bytes(ABC)
     (tmp_path / "socket").mkdir()
     (tmp_path / "report.jsonl").write_text(
@@ -86,7 +87,9 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
         + "\n"
         + row("other sum")
     )
-    (tmp_path / "SHA256SUMS").write_text(sums_line("other sum", digest(b"xyz")) + "nonsense\n")
+    (tmp_path / "SHA256SUMS").write_text(
+        sums_line("other sum", digest(b"xyz")) + f"nonsense\nMD5 (bsd) = {digest(b'xyz', 'md5')}\n"
+    )
 
     told = verify(tmp_path)
 
@@ -101,6 +104,7 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
         "socket": "is no regular file",
         "failed": "failed in the last run: the server is gone",
         "other sum": f"sha256 differs, it is {digest(ABC)}, SHA256SUMS says {digest(b'xyz')}",
+        "bsd": f"md5 differs, it is {digest(ABC, 'md5')}, SHA256SUMS says {digest(b'xyz', 'md5')}",
         "big.bin.part": "unfinished, the same crawl goes on with it",
     }
 

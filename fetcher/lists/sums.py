@@ -13,7 +13,6 @@ from fetcher.errors import DiskError, InvalidListError, InvalidRowError, Stopped
 from fetcher.lists.stream import STDIN, ListStream, label
 from fetcher.lists.text import read_lines
 from fetcher.rules.checksums import ALGORITHMS
-from fetcher.rules.names import CONTROL
 from fetcher.rules.sums import parse_sums_line
 from fetcher.rules.urls import last_segment, looks_like_url, redact_text
 
@@ -246,5 +245,5 @@ class SumsIndex:
 
 
 def _shown(path: str) -> str:
-    path = CONTROL.sub("?", redact_text(path))
+    path = "".join(each if each.isprintable() else "?" for each in redact_text(path))
     return path if len(path) <= _LONGEST else path[:_LONGEST] + "…"

@@ -33,6 +33,7 @@ class Inputs:
         self.sums: SumsIndex | None = None
         self._stream = assignment.sums if isinstance(assignment.sums, ListStream) else None
         self._receiving: asyncio.Future[None] | None = None
+        self._stopped = False
 
     def __iter__(self) -> Iterator[Row | BadRow]:
         yield from self._assignment.rows
@@ -86,6 +87,7 @@ class Inputs:
         """Wait no longer."""
         if self._receiving is None or self._receiving.done():
             return
+        self._stopped = True
         for remote in self._remote:
             remote.stop()
         if self.sums is not None:
@@ -121,6 +123,8 @@ class Inputs:
         elif sums is not None:
             self.sums = SumsIndex(sums.location)
         if self.sums is not None and self._stream is not None:
+            if self._stopped:
+                self.sums.stop()
             await run_in_thread(self.sums.read, self._stream)
         for remote in self._remote:
             await run_in_thread(remote.forget_others)
