@@ -129,7 +129,10 @@ SPIDER_MIDDLEWARES_BASE = {
 }
 REFERRER_POLICY = "no-referrer"
 
-ITEM_PIPELINES = {"fetcher.pipelines.commit.CommitPipeline": 100}
+ITEM_PIPELINES = {
+    "fetcher.pipelines.commit.CommitPipeline": 100,
+    "fetcher.pipelines.count.CountPipeline": 120,
+}
 
 EXTENSIONS_BASE = {
     "scrapy.extensions.corestats.CoreStats": 0,

@@ -10,14 +10,7 @@ from scrapy import Request
 from scrapy.crawler import Crawler
 from scrapy.utils.asyncio import run_in_thread
 
-from fetcher.contract import (
-    STAT_FILES,
-    STAT_RECEIVED,
-    STAT_RESTARTS,
-    STAT_RESUMED,
-    STAT_RETRIES,
-    stopping,
-)
+from fetcher.contract import stopping
 from fetcher.errors import ChecksumMismatchError, DecodeError, FetchError, Stopped
 from fetcher.items import FileItem
 from fetcher.rules.urls import redact
@@ -28,7 +21,7 @@ _WRONG = (ChecksumMismatchError, DecodeError)
 
 
 class CommitPipeline:
-    """Verify, sync, rename; then count. Other items pass untouched."""
+    """Verify, sync, rename. Other items pass untouched."""
 
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
@@ -44,10 +37,8 @@ class CommitPipeline:
 
     async def process_item(self, item: object) -> object:
         """See Scrapy's documentation of item pipelines."""
-        if isinstance(item, FileItem):
-            if item.download is not None:
-                item = await self._finish(item, item.download)
-            self._count(item)
+        if isinstance(item, FileItem) and item.download is not None:
+            item = await self._finish(item, item.download)
         return item
 
     def stop(self) -> None:
@@ -129,18 +120,6 @@ class CommitPipeline:
         again.seconds += item.seconds
         again.notes = item.notes + again.notes
         return again
-
-    def _count(self, item: FileItem) -> None:
-        stats = self._crawler.stats
-        stats.inc_value(STAT_FILES.format(status=item.status))
-        for name, count in (
-            (STAT_RECEIVED, item.received),
-            (STAT_RESUMED, item.resumed),
-            (STAT_RETRIES, item.retries),
-            (STAT_RESTARTS, item.restarts),
-        ):
-            if count:
-                stats.inc_value(name, count)
 
 
 def _failed(item: FileItem, error: FetchError) -> FileItem:
