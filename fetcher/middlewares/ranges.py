@@ -61,6 +61,7 @@ class RangeMiddleware:
         """See Scrapy's documentation of components."""
         middleware = cls(crawler)
         crawler.signals.connect(middleware.stop, signal=stopping)
+        crawler.signals.connect(middleware.item_scraped, signal=signals.item_scraped)
         crawler.signals.connect(middleware.close, signal=signals.engine_stopped)
         return middleware
 
@@ -72,8 +73,8 @@ class RangeMiddleware:
         async with self._turns:
             if self._stopped is None:
                 item = await self._fetch(request)
-        if self._stopped is not None:
-            self._give_back(request, item)
+        if item is None:
+            self._give_back(request)
         return FileResponse(request.url, request=request, item=item)
 
     async def _fetch(self, request: Request) -> FileItem:
@@ -97,11 +98,17 @@ class RangeMiddleware:
         finally:
             send_signal(file_ended, progress=progress)
 
-    def _give_back(self, request: Request, item: FileItem | None) -> None:
+    def item_scraped(self, item: object, response: object) -> None:
+        """Its transfer was stopped, or what comes after that in the item pipeline."""
+        request = getattr(response, "request", None)
+        stopped = isinstance(item, FileItem) and isinstance(item.exception, Stopped)
+        if stopped and isinstance(request, Request) and META_FETCH in request.meta:
+            self._give_back(request)
+
+    def _give_back(self, request: Request) -> None:
         """With a job folder, let the next run go on with a file that this one could not finish."""
-        unfinished = item is None or (item.error or {}).get("type") == Stopped.__name__
         scheduler = self._crawler.engine.scheduler
-        if unfinished and scheduler is not None and self._crawler.settings["JOBDIR"]:
+        if scheduler is not None and self._crawler.settings["JOBDIR"]:
             scheduler.enqueue_request(request.replace(dont_filter=True))
 
     def stop(self) -> None:
