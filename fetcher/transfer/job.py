@@ -314,7 +314,7 @@ class FileJob:
             retries=counts.retries,
             restarts=counts.restarts,
         )
-        item.line = self._meta["line"]
+        item.line, item.out = self._meta["line"], self._out
         if self._transfer is not None:
             item.notes = list(self._transfer.sources.notes)
         return item
