@@ -57,6 +57,7 @@ class Config:
     rate_limit: int = 0
     checksum: str = "auto"
     record_checksum: str = "sha256"
+    unpack: bool = False
     progress: str = "auto"
     ssh_known_hosts: str = "~/.ssh/known_hosts"
     ssh_host_key_policy: str = "reject"
@@ -89,6 +90,7 @@ class Config:
             record_checksum=read.choice(
                 "FETCHER_RECORD_CHECKSUM", cls.record_checksum, ("", *ALGORITHMS)
             ),
+            unpack=read.flag("FETCHER_UNPACK", cls.unpack),
             progress=read.choice("FETCHER_PROGRESS", cls.progress, PROGRESS_MODES),
             ssh_known_hosts=str(settings.get("FETCHER_SSH_KNOWN_HOSTS") or cls.ssh_known_hosts),
             ssh_host_key_policy=read.choice(

@@ -29,6 +29,7 @@
     │   ├── DiskFullError
     │   ├── LockedError
     │   └── ForeignFileError          another file stands under this name
+    ├── UnpackError               a whole archive, the content of which cannot be unpacked
     └── Stopped                   the run was interrupted
 
 Each message is one sentence for a person: what happened, to what, and what to do.
@@ -186,6 +187,10 @@ class LockedError(DiskError):
 
 class ForeignFileError(DiskError):
     """A file that this project did not make stands under the name."""
+
+
+class UnpackError(FetchError):
+    """An archive is whole and in its place, but what it holds cannot be unpacked."""
 
 
 class Stopped(FetchError, DownloadCancelledError):  # noqa: N818 - the report's documented type

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class FileItem:
     :param retries: requests that had to be repeated.
     :param restarts: how often the file was begun anew because the resource had changed.
     :param seconds: from the file's turn to its end.
+    :param unpacked: the folder that the archive was unpacked to, relative to the output folder;
+        null for what is no archive, or was not to be unpacked.
     :param notes: what became of addresses that were given up, a sentence each.
     :param error: null, or ``{"type", "message", "line"}``.
     """
@@ -43,6 +46,7 @@ class FileItem:
     retries: int = 0
     restarts: int = 0
     seconds: float = 0.0
+    unpacked: str | None = None
     notes: list[str] = field(default_factory=list)
     error: dict[str, Any] | None = None
 
@@ -52,5 +56,9 @@ class FileItem:
         self.download: Download | None = None
         self.line: int | None = None
         self.number: int | None = None
+        # The output folder.
+        self.out: Path | None = None
+        # What had become of the file itself, where it is another step that has failed.
+        self.fetched: str | None = None
         # For who runs a crawl from a program: the error itself.
         self.exception: BaseException | None = None

@@ -54,6 +54,13 @@ without any fails), `off`."""
 FETCHER_RECORD_CHECKSUM = "sha256"
 """Computed for the report even when there is nothing to compare with; empty for none."""
 
+FETCHER_UNPACK = False
+"""Unpack archives (`.tar`, also compressed by gzip, bzip2, xz or zstd, and `.zip`) into a folder of
+the file's name without its ending, beside it; the archive stays. The folder appears only when all
+of it is there, and never in the place of what somebody else has made. Refused, as a whole: archives
+with names or links that leave the folder, devices, pipes, a name twice, passwords, or more than the
+disk or `DOWNLOAD_MAXSIZE` has room for."""
+
 FETCHER_COOKIES = None
 """A file of cookies in Netscape's format, as browsers' extensions, curl and wget write it; each
 goes to the hosts and paths that it is for."""
@@ -132,7 +139,11 @@ SPIDER_MIDDLEWARES_BASE = {
 }
 REFERRER_POLICY = "no-referrer"
 
-ITEM_PIPELINES = {"fetcher.pipelines.commit.CommitPipeline": 100}
+ITEM_PIPELINES = {
+    "fetcher.pipelines.commit.CommitPipeline": 100,
+    "fetcher.pipelines.unpack.UnpackPipeline": 110,
+    "fetcher.pipelines.count.CountPipeline": 120,
+}
 
 EXTENSIONS_BASE = {
     "scrapy.extensions.corestats.CoreStats": 0,

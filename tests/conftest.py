@@ -1,7 +1,9 @@
 """Servers and certificates for all tests, and the rule that a test leaves no thread behind."""
 
 import os
+import shutil
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -91,3 +93,17 @@ def not_here(reason: str) -> NoReturn:
     if os.environ.get("FETCHER_ALL_TESTS"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 20 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        not_here("only root can mount a small disk")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20M", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        not_here("no small disk can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import random
 import zlib
 from collections.abc import Callable, Iterator
@@ -33,6 +35,8 @@ ENCODERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "bare deflate": ("deflate", bare_deflate),
     "br": ("br", brotli.compress),
     "zstd": ("zstd", zstd.compress),
+    "bzip2": ("bzip2", bz2.compress),
+    "xz": ("xz", lzma.compress),
 }
 
 
@@ -97,7 +101,7 @@ def test_something_behind_the_end(kind: str) -> None:
             list(decoded([coding], blocks))
 
 
-@pytest.mark.parametrize("kind", ["gzip", "zstd"])
+@pytest.mark.parametrize("kind", ["gzip", "zstd", "bzip2", "xz"])
 def test_several_streams_and_padding(kind: str) -> None:
     coding, encode = ENCODERS[kind]
     coded = encode(b"abc") + encode(b"def")
@@ -119,3 +123,13 @@ def test_a_frame_that_wants_more_memory_than_a_server_may_ask_for() -> None:
     coded = stream.compress(b"abc", zstd.ZstdCompressor.FLUSH_BLOCK) + stream.flush()
     with pytest.raises(DecodeError):
         list(decoded(["zstd"], [coded]))
+
+
+def test_an_xz_stream_that_wants_more_memory_than_that() -> None:
+    coded = bytearray(lzma.compress(b"abc", check=lzma.CHECK_NONE))
+    # The one filter of the block's header: LZMA2, a byte of properties: its dictionary's size.
+    assert coded[14:16] == b"\x21\x01"
+    coded[16] = 32  # 256 MiB
+    coded[20:24] = zlib.crc32(coded[12:20]).to_bytes(4, "little")
+    with pytest.raises(DecodeError, match="Memory"):
+        list(decoded(["xz"], [bytes(coded)]))

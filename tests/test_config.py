@@ -134,6 +134,7 @@ def test_every_setting_has_an_effect() -> None:
         "FETCHER_PROGRESS": "none",
         "FETCHER_SSH_HOST_KEY_POLICY": "accept-new",
         "FETCHER_FTP_TLS": "require",
+        "FETCHER_UNPACK": "True",
         "DOWNLOAD_MAXSIZE": "1G",
         "DOWNLOAD_VERIFY_CERTIFICATES": "False",
     }
@@ -187,12 +188,13 @@ CHOICES = (
     "FETCHER_SSH_HOST_KEY_POLICY",
     "FETCHER_FTP_TLS",
 )
+FLAGS = ("FETCHER_UNPACK", "DOWNLOAD_VERIFY_CERTIFICATES")
 TEXTS = ("FETCHER_OUTPUT_DIR", "FETCHER_SSH_KNOWN_HOSTS", "FETCHER_SSH_KEY", "FETCHER_COOKIES")
 
 
 def test_the_settings_of_these_tests_are_all_there_are() -> None:
-    tested = {*COUNTS, *SIZES, *SECONDS, *CHOICES, *TEXTS}
-    assert tested - {"DOWNLOAD_MAXSIZE"} == set(OURS)
+    tested = {*COUNTS, *SIZES, *SECONDS, *CHOICES, *FLAGS, *TEXTS}
+    assert tested - {"DOWNLOAD_MAXSIZE", "DOWNLOAD_VERIFY_CERTIFICATES"} == set(OURS)
 
 
 def each(names: tuple[str, ...], *values: object) -> list[tuple[str, object]]:
@@ -212,7 +214,7 @@ def each(names: tuple[str, ...], *values: object) -> list[tuple[str, object]]:
         ("FETCHER_STALL_TIMEOUT", 0),
         ("FETCHER_CONNECT_TIMEOUT", "0"),
         *each(CHOICES, "maybe", "skip,update", 0, []),
-        *each(("DOWNLOAD_VERIFY_CERTIFICATES",), "", "yes", 2, []),
+        *each(FLAGS, "", "yes", 2, []),
         ("FETCHER_IF_EXISTS", ""),
         ("FETCHER_CHECKSUM", "sha256"),
         ("FETCHER_RECORD_CHECKSUM", "crc32"),
@@ -226,7 +228,7 @@ def test_a_bad_value_is_told_with_its_setting(name: str, value: object) -> None:
 
 
 @given(
-    st.sampled_from([*COUNTS, *SIZES, *SECONDS, *CHOICES]),
+    st.sampled_from([*COUNTS, *SIZES, *SECONDS, *CHOICES, *FLAGS]),
     st.one_of(
         st.text(),
         st.integers(),

@@ -83,6 +83,7 @@ def test_options_become_settings(tmp_path: Path) -> None:
         ("--limit-rate", "10M", "FETCHER_RATE_LIMIT", "10M"),
         ("--timeouts", "7.5", "FETCHER_STALL_TIMEOUT", 7.5),
         ("--overwrite", None, "FETCHER_IF_EXISTS", "overwrite"),
+        ("--unpack", None, "FETCHER_UNPACK", True),
         ("--quiet", None, "FETCHER_PROGRESS", "none"),
         ("--verbose", None, "LOG_LEVEL", "DEBUG"),
     )

@@ -193,6 +193,24 @@ def test_files_that_were_stopped_are_no_failures() -> None:
     assert tally.received == MIB
 
 
+def test_a_file_that_is_unpacked_after_its_transfer_does_not_count_backwards() -> None:
+    tally = Tally(0.0)
+    transfer = FileProgress("a.tar", 1000, connections=1)
+    tally.started(transfer)
+    tally.look(1.0)
+    transfer.done = 1000
+    tally.ended(transfer)
+    unpacking = FileProgress("a.tar", 1000, note="unpacking")
+    tally.started(unpacking)
+    unpacking.done = 1000
+    tally.look(2.0)
+    assert tally.moved == 1000
+    tally.ended(unpacking)
+    assert tally.moved == 1000
+    tally.scraped(FileItem("ok", "a.tar", received=1000))
+    assert tally.moved == 1000
+
+
 def test_only_the_first_failures_are_kept() -> None:
     tally = Tally(0.0)
     for number in range(FAILURES_KEPT + 5):

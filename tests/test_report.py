@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fetcher.extensions.report import ReportFile
-from tests.conftest import not_here
 from tests.crawl import run_crawl, start_crawl
 from tests.servers.content import Content
 from tests.servers.faults import Respond
@@ -95,20 +92,6 @@ def test_mode_is_what_the_umask_gives_and_no_link_is_followed(tmp_path: Path) ->
 
     assert target.read_text() == "precious"
     assert (tmp_path / "report.jsonl").lstat().st_mode & 0o777 == 0o640
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 20 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        not_here("only root can mount a small disk")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=20M", "tmpfs", str(folder)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        not_here("no small disk can be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_full_disk(origin: Origin, small_disk: Path) -> None:

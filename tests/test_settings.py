@@ -74,3 +74,14 @@ def test_handlers_load_slow_libraries_only_for_those_who_need_them() -> None:
     command = [sys.executable, "-c", script]
     found = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     assert found.stdout == "False\n"
+
+
+def test_item_pipelines_load_what_unpacks_only_for_those_who_unpack() -> None:
+    script = (
+        "import sys\nfrom scrapy.utils.misc import load_object\n"
+        f"for path in {sorted(settings.ITEM_PIPELINES)}: load_object(path)\n"
+        "print({'tarfile', 'fetcher.disk.unpacking'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", script]
+    found = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"

@@ -109,6 +109,17 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
     }
 
 
+def test_what_an_archive_was_unpacked_to_is_not_unfinished(tmp_path: Path) -> None:
+    (tmp_path / "x" / "b" / "c").mkdir(parents=True)
+    for name in ("x/b.tar", "x/b/c/inside.part", "x/own.part"):
+        (tmp_path / name).write_bytes(ABC)
+    (tmp_path / "report.jsonl").write_text(row("x/b.tar", unpacked="x/b"))
+    assert verify(tmp_path) == {
+        "x/b.tar": "",
+        "x/own.part": "unfinished, the same crawl goes on with it",
+    }
+
+
 def test_the_younger_report_counts(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(ABC)
     (tmp_path / "report.jsonl").write_text(row("a"))

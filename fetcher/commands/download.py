@@ -117,6 +117,11 @@ class Command(ScrapyCommand):
             "no other (may be repeated)",
         )
         add("--overwrite", action="store_true", help="fetch files that are there already anew")
+        add(
+            "--unpack",
+            action="store_true",
+            help="unpack archives (tar, zip) into a folder beside them",
+        )
         add("--quiet", action="store_true", help="show no progress and no warnings")
         add(
             "--show-errors",
@@ -158,6 +163,8 @@ class Command(ScrapyCommand):
             values["FETCHER_CONNECT_TIMEOUT"] = min(opts.timeouts, connect)
         if opts.overwrite:
             values["FETCHER_IF_EXISTS"] = "overwrite"
+        if opts.unpack:
+            values["FETCHER_UNPACK"] = True
         if opts.quiet:
             values["FETCHER_PROGRESS"] = "none"
         if not opts.loglevel and (opts.verbose or opts.quiet):

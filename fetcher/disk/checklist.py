@@ -27,6 +27,7 @@ PRAGMA cache_size = -4096;
 CREATE TABLE reported (name TEXT PRIMARY KEY, size INTEGER, checksum TEXT, failure TEXT)
     WITHOUT ROWID;
 CREATE TABLE sums (name TEXT PRIMARY KEY, sum TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE unpacked (folder TEXT PRIMARY KEY) WITHOUT ROWID;
 BEGIN;
 """
 
@@ -105,10 +106,15 @@ class Checklist:
                 yield Entry(name, size, stated)
 
     def unfinished(self) -> Iterator[str]:
-        """Names of part files, but those of files that the report says have failed."""
+        """Names of part files, but those of files that the report says have failed.
+
+        What an archive was unpacked to is the archive's, whatever the names in it.
+        """
         for folder, folders, files in os.walk(self.out):
             if Path(folder) == self.out and STATE_FOLDER in folders:
                 folders.remove(STATE_FOLDER)
+            here = Path(folder).relative_to(self.out)
+            folders[:] = [name for name in folders if not self._was_unpacked(here / name)]
             for file in sorted(files):
                 if file.endswith(PART_SUFFIX):
                     name = (Path(folder) / file).relative_to(self.out).as_posix()
@@ -153,6 +159,8 @@ class Checklist:
         if checksum is not None:
             checksum = parse_checksum(str(checksum))
         self._insert("reported", (name, size, checksum, failure))
+        if isinstance(row.get("unpacked"), str):
+            self._insert("unpacked", (row["unpacked"],))
         return True
 
     def _add_sum(self, line: str) -> bool:
@@ -164,6 +172,12 @@ class Checklist:
     def _insert(self, table: str, values: tuple[Any, ...]) -> None:
         marks = ", ".join("?" * len(values))
         self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", values)  # noqa: S608
+
+    def _was_unpacked(self, folder: Path) -> bool:
+        query = "SELECT 1 FROM unpacked WHERE folder = ?"
+        with suppress(UnicodeEncodeError):
+            return self._db.execute(query, (folder.as_posix(),)).fetchone() is not None
+        return False
 
     def _has_failed(self, name: str) -> bool:
         query = "SELECT 1 FROM reported WHERE name = ? AND failure IS NOT NULL"

@@ -17,7 +17,8 @@ from typing import TypeVar
 
 from fetcher.errors import DiskError
 from fetcher.rules.existing import Completed
-from fetcher.rules.names import STATE_FOLDER, numbered
+from fetcher.rules.names import STATE_FOLDER, fold_name, numbered
+from fetcher.rules.unpacked import Packed, Unpacked
 
 T = TypeVar("T")
 
@@ -32,6 +33,13 @@ CREATE TABLE IF NOT EXISTS completed (
 CREATE TABLE IF NOT EXISTS named (
     key TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS unpacked (
+    folder TEXT PRIMARY KEY,
+    archive TEXT NOT NULL, size INTEGER NOT NULL, archive_mtime_ns INTEGER NOT NULL, checksum TEXT,
+    inode TEXT NOT NULL, mtime_ns INTEGER NOT NULL, fingerprint TEXT NOT NULL, replaces TEXT,
+    folded TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS unpacked_folded ON unpacked (folded);
 PRAGMA user_version = 1;
 """
 
@@ -39,10 +47,14 @@ PRAGMA user_version = 1;
 class Ledger:
     """The memory of one output folder; may be used from several threads.
 
+    :param out: the output folder.
+    :param durable: what is recorded is on the disk before a call returns; otherwise a power cut may
+        take the last records away.
     :raises DiskError: when it can neither be opened nor be made anew.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, *, durable: bool = False) -> None:
+        self._durable = durable
         self._path = out / STATE_FOLDER / "completed.sqlite3"
         self._lock = Lock()
         try:
@@ -134,6 +146,40 @@ class Ledger:
                 return candidate
             number += 1
 
+    def unpacked(self, folder: str) -> Unpacked | None:
+        """What is remembered of a folder that an archive was unpacked to."""
+        found = self._unpacked("SELECT * FROM unpacked WHERE folder = ?", folder)
+        return found[0] if found else None
+
+    def unpacked_like(self, folder: str) -> list[Unpacked]:
+        """Folders that may be this one, in some file systems: see :func:`fold_name`."""
+        return self._unpacked("SELECT * FROM unpacked WHERE folded = ?", fold_name(folder))
+
+    def _unpacked(self, query: str, value: str) -> list[Unpacked]:
+        try:
+            with self._lock:
+                rows = self._db.execute(query, (value,)).fetchall()
+        except sqlite3.DatabaseError:
+            return []
+        return [Unpacked(row[0], Packed(*row[1:5]), *row[5:9]) for row in rows]
+
+    def record_unpacked(self, unpacked: Unpacked) -> None:
+        """Remember a folder, and what was unpacked to it."""
+        values = (
+            unpacked.folder,
+            *astuple(unpacked.archive),
+            unpacked.inode,
+            unpacked.mtime_ns,
+            unpacked.fingerprint,
+            unpacked.replaces,
+            fold_name(unpacked.folder),
+        )
+        self._change(
+            lambda: self._db.execute(
+                "INSERT OR REPLACE INTO unpacked VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values
+            )
+        )
+
     def close(self) -> None:
         """Close the file; twice does no harm."""
         with self._lock, suppress(sqlite3.Error):
@@ -169,7 +215,7 @@ class Ledger:
         db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False)
         try:
             _write_ahead(db)
-            db.execute("PRAGMA synchronous=NORMAL")
+            db.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'NORMAL'}")
             db.executescript(_SCHEMA)
         except BaseException:
             db.close()

@@ -18,6 +18,7 @@ from pathlib import Path
 from fetcher.disk.allocation import allocate
 from fetcher.disk.journal import MAX_BYTES, BadJournalError, Journal, decode
 from fetcher.disk.room import Growth
+from fetcher.disk.syncing import sync_folder
 from fetcher.errors import DiskError, DiskFullError, ForeignFileError, LockedError
 from fetcher.rules.names import ASIDE_SUFFIX, DECODED_SUFFIX, PART_SUFFIX, part_name
 
@@ -48,7 +49,7 @@ class Part:
         self._decoded_fd = -1
         self._growth = Growth(self.path)
         with self.told("opened"):
-            _check_inside(out, self.final.parent)
+            check_inside(out, self.final.parent)
             self.final.parent.mkdir(parents=True, exist_ok=True)
             self._fd = self._open_locked()
         try:
@@ -162,7 +163,7 @@ class Part:
             os.fsync(fd)
             before(os.fstat(fd))
             path.rename(self.final)
-            _sync_folder(self.final.parent)
+            sync_folder(self.final.parent)
             self.journal_path.unlink(missing_ok=True)
             self._aside.unlink(missing_ok=True)
             if decoded:
@@ -221,7 +222,7 @@ class Part:
         with suppress(FileNotFoundError):
             self.journal_path.unlink()
             # It must not come back after a power cut, over bytes of another version.
-            _sync_folder(self.journal_path.parent)
+            sync_folder(self.journal_path.parent)
 
     def _open_locked(self) -> int:
         while True:
@@ -310,7 +311,7 @@ class Part:
         )
 
 
-def _check_inside(out: Path, folder: Path) -> None:
+def check_inside(out: Path, folder: Path) -> None:
     """A symbolic link inside the output folder must not lead a name out of it."""
     if not folder.resolve().is_relative_to(out.resolve()):
         raise ForeignFileError(f"{folder} leads out of {out} by a link: remove the link")
@@ -319,13 +320,3 @@ def _check_inside(out: Path, folder: Path) -> None:
 def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
     """What tells a file from another one, and from itself after a change."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        # Some network file systems cannot sync a folder; the rename itself has happened.
-        with suppress(OSError):
-            os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -25,6 +25,17 @@ def _reserve(folder: Path) -> int:
     return min(_MOST_KEPT, usage.f_blocks * usage.f_frsize // 20)
 
 
+def spare_bytes(folder: Path) -> int:
+    """Bytes that may be written into a folder's file system, but for the reserve."""
+    return free_bytes(folder) - _reserve(folder)
+
+
+def spare_files(folder: Path) -> int | None:
+    """How many files may be made there, but for a reserve; None where the system sets no limit."""
+    usage = os.statvfs(folder)
+    return usage.f_favail - usage.f_files // 20 if usage.f_files else None
+
+
 class Growth:
     """Watches over the room for a file that grows to an unknown size.
 
@@ -43,7 +54,7 @@ class Growth:
         self._left -= count
         if self._left >= 0:
             return
-        free = free_bytes(self._path.parent) - _reserve(self._path.parent)
+        free = spare_bytes(self._path.parent)
         if free <= count:
             raise DiskFullError(
                 f"{self._path} has no more room on its disk, but for a reserve: make room and "

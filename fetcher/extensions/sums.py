@@ -71,7 +71,8 @@ class Sums:
         if self._found is None or not isinstance(item, FileItem) or item.path is None:
             return
         digest = sha256_of(item.checksum)
-        if item.status == "ok" or (item.status == "unchanged" and digest is not None):
+        status = item.fetched or item.status
+        if status == "ok" or (status == "unchanged" and digest is not None):
             self._found.add(item.path, digest)
 
     async def spider_closed(self, spider: Spider, reason: str) -> None:

@@ -89,7 +89,8 @@ class Tally:
         tracked = self._active.pop(id(progress), None)
         if tracked is not None:
             tracked.look(self.now)
-            self._ended[progress.name] = tracked.moved
+            # Unpacking an archive, it comes a second time.
+            self._ended[progress.name] = self._ended.get(progress.name, 0) + tracked.moved
 
     def scraped(self, item: FileItem) -> None:
         """The item is there: its exact figures replace what was seen."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from hashlib import blake2b
 from threading import Lock
-from unicodedata import normalize
 
 from fetcher.errors import DiskError
 from fetcher.lists.rows import Row
@@ -90,7 +89,4 @@ class Naming:
 
     def _key(self, name: str) -> str:
         """What two names share that cannot both be in one folder."""
-        if not self._fold:
-            return name
-        # Folding may leave a form that is none, so it is composed before and after.
-        return normalize("NFC", normalize("NFC", name).casefold())
+        return names.fold_name(name) if self._fold else name

@@ -7,20 +7,13 @@ from typing import Self
 from scrapy import Request
 from scrapy.crawler import Crawler
 
-from fetcher.contract import (
-    STAT_FILES,
-    STAT_RECEIVED,
-    STAT_RESTARTS,
-    STAT_RESUMED,
-    STAT_RETRIES,
-    stopping,
-)
+from fetcher.contract import stopping
 from fetcher.items import FileItem
 from fetcher.transfer.completion import Completion
 
 
 class CommitPipeline:
-    """Verify, sync, rename; then count. Other items pass untouched."""
+    """Verify, sync, rename. Other items pass untouched."""
 
     def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
@@ -37,7 +30,6 @@ class CommitPipeline:
         """See Scrapy's documentation of item pipelines."""
         if isinstance(item, FileItem):
             item = await self._completion.complete(item)
-            self._count(item)
         return item
 
     def stop(self) -> None:
@@ -47,15 +39,3 @@ class CommitPipeline:
     async def _fetch(self, request: Request) -> FileItem | None:
         response = await self._crawler.engine.download_async(request)
         return getattr(response, "item", None)
-
-    def _count(self, item: FileItem) -> None:
-        stats = self._crawler.stats
-        stats.inc_value(STAT_FILES.format(status=item.status))
-        for name, count in (
-            (STAT_RECEIVED, item.received),
-            (STAT_RESUMED, item.resumed),
-            (STAT_RETRIES, item.retries),
-            (STAT_RESTARTS, item.restarts),
-        ):
-            if count:
-                stats.inc_value(name, count)

@@ -1,4 +1,5 @@
-"""Undoes content codings (RFC 9110, section 8.4.1) block by block, in bounded memory.
+"""Undoes content codings (RFC 9110, section 8.4.1), and the compressions of archives, block by
+block and in bounded memory.
 
 Pure: takes blocks of bytes and gives blocks of at most :data:`BLOCK` bytes, so that whoever writes
 them can stop a decompression bomb in time.
@@ -18,6 +19,9 @@ BLOCK = 1 << 20
 _WINDOW_LOG = 27
 """Largest window of a zstd frame, 128 MiB: the most memory that a server may make us take."""
 
+_XZ_MEMORY = (1 << _WINDOW_LOG) + (16 << 20)
+"""The same for xz, whose limit counts all that it needs."""
+
 
 class _Decoder(Protocol):
     """One coding, in the middle of its stream."""
@@ -33,7 +37,8 @@ class _Decoder(Protocol):
 def decoded(codings: Sequence[str], blocks: Iterable[bytes]) -> Iterator[bytes]:
     """The plain bytes of a coded body.
 
-    :param codings: of ``gzip``, ``deflate``, ``br``, ``zstd``, in the order of their application.
+    :param codings: of ``gzip``, ``deflate``, ``br``, ``zstd``, and ``bzip2`` and ``xz``, which are
+        no content codings; in the order of their application.
     :param blocks: the coded bytes.
     :raises DecodeError: they are damaged, end early, or something else follows them.
     """
@@ -106,18 +111,36 @@ class _Gzip(_Streams):
         return block, left, len(block) < BLOCK
 
 
-class _Zstd(_Streams):
-    def _new(self) -> Any:
-        zstd = _zstd()
-        return zstd.ZstdDecompressor(
-            options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
-        )
+class _Buffering(_Streams):
+    """Streams that keep what they have not yet undone."""
 
     def _step(self, data: bytes) -> tuple[bytes, bytes, bool]:
         block = self._stream.decompress(data, BLOCK)
         if self._stream.eof:
             return block, self._stream.unused_data, True
         return block, b"", self._stream.needs_input
+
+
+class _Zstd(_Buffering):
+    def _new(self) -> Any:
+        zstd = _zstd()
+        return zstd.ZstdDecompressor(
+            options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
+        )
+
+
+class _Bzip2(_Buffering):
+    def _new(self) -> Any:
+        import bz2
+
+        return bz2.BZ2Decompressor()
+
+
+class _Xz(_Buffering):
+    def _new(self) -> Any:
+        import lzma
+
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
 
 
 class _Deflate:
@@ -188,4 +211,6 @@ _DECODERS: dict[str, Callable[[], _Decoder]] = {
     "deflate": _Deflate,
     "br": _Brotli,
     "zstd": _Zstd,
+    "bzip2": _Bzip2,
+    "xz": _Xz,
 }

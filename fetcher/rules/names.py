@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from contextlib import suppress
+from unicodedata import normalize
 from urllib.parse import unquote_to_bytes
 
 from fetcher.errors import InvalidNameError
@@ -158,3 +159,10 @@ def part_name(base: str) -> str:
         mark = "~" + hashlib.sha256(base.encode()).hexdigest()[:16]
         base = base.encode()[: room - len(mark)].decode(errors="ignore") + mark
     return base + PART_SUFFIX
+
+
+def fold_name(name: str) -> str:
+    """What names share that are one name to file systems that do not tell case or Unicode forms
+    apart."""
+    # Folding may leave a form that is none, so it is composed before and after.
+    return normalize("NFC", normalize("NFC", name).casefold())

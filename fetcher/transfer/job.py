@@ -331,6 +331,7 @@ class FileJob:
             restarts=counts.restarts,
         )
         item.line, item.number = self._meta["line"], self._meta.get("number")
+        item.out = self._out
         if self._transfer is not None:
             item.notes = list(self._transfer.sources.notes)
         return item

@@ -11,7 +11,7 @@ from fetcher.contract import FileMeta, listed_checksums
 from fetcher.disk.journal import Journal
 from fetcher.disk.ledger import Ledger
 from fetcher.disk.part import Part
-from fetcher.errors import DiskError
+from fetcher.errors import DiskError, ForeignFileError
 from fetcher.rules.existing import Action, Completed, decide
 from fetcher.rules.names import numbered, part_name
 
@@ -84,7 +84,30 @@ class Opening:
             part.close()
             raise
 
+    def _check_folders(self, name: str) -> None:
+        """A folder that an archive was unpacked to is replaced as a whole: no other row's file may
+        be in it.
+
+        :raises ForeignFileError: this one's would be.
+        """
+        folder = name
+        while folder := folder.rpartition("/")[0]:
+            for unpacked in self._ledger.unpacked_like(folder):
+                found = self._stat(self._out / folder)
+                if found is not None and unpacked.is_at(found):
+                    raise ForeignFileError(
+                        f"{self._out / name} would be in the folder that "
+                        f"{unpacked.archive.name} was unpacked to: give one of both another name"
+                    )
+
+    def _stat(self, path: Path) -> os.stat_result | None:
+        try:
+            return path.stat()
+        except OSError:
+            return None
+
     def _decide(self, name: str) -> tuple[Start, os.stat_result | None]:
+        self._check_folders(name)
         found, remembered = self.standing(name), self._ledger.find(name)
         size, checksums = self._meta["size"], listed_checksums(self._meta).values()
         action = decide(self._config.if_exists, found, remembered, size, *checksums)
@@ -99,8 +122,14 @@ class Opening:
         return numbered(name, number)
 
     def _with_part(self, name: str, part: Part) -> Start:
-        # Another process may have completed the file before its lock was free for this one.
-        start, found = self._decide(name)
+        # Another process may have completed the file before its lock was free for this one, and an
+        # archive may have been unpacked to the folder that had to be made for the part.
+        try:
+            start, found = self._decide(name)
+        except ForeignFileError:
+            if part.resumable is None:
+                part.discard()
+            raise
         if start.name != name or start.action in (Action.KEEP, Action.COMPARE):
             if part.resumable is None:
                 part.discard()
