@@ -216,7 +216,7 @@ def test_one_signal_and_the_next_run(origin: Origin, tmp_path: Path, slow: bytes
 
     assert second.returncode == 0, second.stderr
     assert len(origin.requests) == asked
-    assert sorted(second.by_name) == stopped
+    assert set(stopped) <= set(second.by_name)
     assert {row["status"] for row in second.report} == {"unchanged"}
     for name in archives:
         inside = {path.name for path in (out / name.partition(".")[0]).iterdir()}
