@@ -24,6 +24,7 @@ class Expectations:
         listed = meta["checksum"] if config.checksum != "off" else None
         self.stated: dict[str, str] = {"list": listed} if listed else {}
         """Who states a checksum, to ``algorithm:hex``."""
+        self._pieced = meta.get("pieces") is not None
         self._coded = False
         self._page: str | None = None
         self._head = b""
@@ -36,7 +37,12 @@ class Expectations:
     @property
     def listed(self) -> bool:
         """Whether the list itself has something to compare all bytes with."""
-        return "list" in self.stated
+        return self._pieced or "list" in self.stated
+
+    @property
+    def verifiable(self) -> bool:
+        """Whether all bytes will be compared with something in the end."""
+        return self._pieced or bool(self.stated)
 
     @property
     def algorithms(self) -> set[str]:
@@ -60,7 +66,7 @@ class Expectations:
             self.check_size(name, version.size)
         if self._config.checksum != "off" and self._meta["checksum"] is None:
             self.stated = stated_checksums(answer.status, answer.headers)
-        if self._config.checksum == "require" and not self.stated:
+        if self._config.checksum == "require" and not self.verifiable:
             raise NoChecksumError(
                 f"neither the list nor the server states a checksum of {name}: add one to the "
                 "list, or set FETCHER_CHECKSUM=auto"

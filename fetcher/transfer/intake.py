@@ -70,7 +70,7 @@ class Intake:
         self._progress = progress
         self._expectations = expectations
         self._on_first = on_first
-        self._pieces = pieces
+        self.pieces = pieces
         self._greeted = False
         self._stale = False
         self.adopt(part)
@@ -246,10 +246,10 @@ class Intake:
 
     def _begin_check(self) -> None:
         version = self.resource.version
-        # The list's pieces are not those of a compressed form.
-        if self._pieces is None or version is None or version.size is None or version.codings:
+        # The list's pieces are not those of a compressed form: that is decoded first.
+        if self.pieces is None or version is None or version.size is None or version.codings:
             return
-        self.check = PieceCheck(self._pieces, self.part, version.size)
+        self.check = PieceCheck(self.pieces, self.part, version.size)
 
     def _show(self) -> None:
         self._progress.size = self.plan.ranges.size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -10,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.disk.part import Part
-from fetcher.errors import SizeMismatchError, Stopped
+from fetcher.errors import Stopped
 from fetcher.rules.pieces import Pieces
 from fetcher.rules.ranges import Range
 
@@ -30,11 +29,7 @@ class PieceCheck:
     """
 
     def __init__(self, pieces: Pieces, part: Part, size: int) -> None:
-        if not pieces.fits(size):
-            raise SizeMismatchError(
-                f"the list has the hashes of {len(pieces.hashes)} pieces of {pieces.length} bytes "
-                f"for {part.name}, but the server's has {size} bytes: correct the list"
-            )
+        pieces.check_fits(part.name, size)
         self.failures: Counter[int] = Counter()
         """How often a piece was wrong."""
         self._pieces = pieces
@@ -109,7 +104,7 @@ class PieceCheck:
         return wrong
 
     def _digest(self, index: int) -> str:
-        digest = hashlib.new(self._pieces.algorithm, usedforsecurity=False)
+        digest = self._pieces.new_hash()
         at, end = self._pieces.span(index, self._size)
         while at < end:
             data = os.pread(self._part.fd, min(_BLOCK, end - at), at)
@@ -117,4 +112,4 @@ class PieceCheck:
                 raise OSError(f"the file ends at {at} instead of {end}")
             digest.update(data)
             at += len(data)
-        return digest.hexdigest()
+        return str(digest.hexdigest())
