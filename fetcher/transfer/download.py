@@ -32,6 +32,7 @@ class Download:
     :param request: the file's request, to ask again when the bytes turn out wrong.
     :param part: the open, locked part.
     :param version: the resource's size and validators.
+    :param resumable: the same, as a journal may state it.
     :param safekeeping: has hashed the file as far as it went.
     :param pieces: the hashes of its pieces, if the list says; they have been compared on the way,
         but for those of a file that came compressed.
@@ -47,6 +48,7 @@ class Download:
     request: Request
     part: Part
     version: Version
+    resumable: Version
     safekeeping: Safekeeping
     pieces: Pieces | None
     brought: list[Brought]
@@ -91,7 +93,7 @@ class Download:
             else:
                 computed = await self.safekeeping.checksums(size)
         except Stopped:
-            whole = Journal(self.part.name, self.version, ((0, size),) if size else ())
+            whole = Journal(self.part.name, self.resumable, ((0, size),) if size else ())
             await run_in_thread(self.part.checkpoint, whole)
             raise
         self.checksum = computed.get(self.record) or next(iter(computed.values()), None)

@@ -90,6 +90,14 @@ class Intake:
         """Whether there are pieces that have not been looked at."""
         return self.check is not None and self.check.ready(self.plan.ranges.done)
 
+    def resumable(self, version: Version) -> Version:
+        """The file's version as a journal may state it.
+
+        No address can be asked whether it has the bytes of several. They are gone on with where the
+        list itself has something that will tell: what a server states now, it may not later.
+        """
+        return replace(version, etag=None, last_modified=None) if self.mixed else version
+
     def adopt(self, part: Part) -> None:
         """Write into this part from now on; only before the first byte."""
         self.part = part
@@ -267,7 +275,6 @@ class Intake:
             return None
         if not self.received:
             return None
-        if self.mixed and self._expectations.listed:
-            # No address can be asked whether it has all of these; the checksum will tell.
-            version = replace(version, etag=None, last_modified=None)
-        return Journal(self.part.name, version, tuple(self.plan.ranges.snapshot()))
+        return Journal(
+            self.part.name, self.resumable(version), tuple(self.plan.ranges.snapshot())
+        )

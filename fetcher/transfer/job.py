@@ -328,6 +328,7 @@ class FileJob:
             request=self._request,
             part=intake.part,
             version=version,
+            resumable=intake.resumable(version),
             safekeeping=intake.safekeeping,
             pieces=intake.pieces,
             brought=transfer.trail.all() if transfer.sources.several else [],

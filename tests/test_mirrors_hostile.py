@@ -1,0 +1,112 @@
+"""Mirrors that lie, die, differ or are busy: no byte of theirs gets a final name unproven, and what
+the others can bring comes."""
+
+from __future__ import annotations
+
+import base64
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.crawl import CrawlResult, run_crawl, start_crawl
+from tests.servers.content import Content
+from tests.servers.origin import Origin
+from tests.servers.resource import Fault, Gate, Resource
+from tests.test_mirrors import MIB, SPLIT, one
+from tests.test_pieces import metalink
+
+SIZE = 12 * MIB
+GOOD = Content(SIZE, seed=1)
+BAD = Content(SIZE, seed=2)
+DIGEST = "sha-256=:" + base64.b64encode(bytes.fromhex(GOOD.sha256)).decode() + ":"
+
+
+class Site:
+    """Two servers, and crawls over the one file that both have."""
+
+    def __init__(self, origins: list[Origin], tmp_path: Path) -> None:
+        self.origins = origins
+        self.tmp_path = tmp_path
+        self.out = tmp_path / "out"
+        self.final = self.out / "a.bin"
+
+    def serve(self, *resources: Resource | Fault) -> list[str]:
+        """The addresses of the file, the first one's first."""
+        return [
+            origin.add("/a.bin", resource)
+            for origin, resource in zip(self.origins, resources, strict=True)
+        ]
+
+    def listed(self, urls: list[str], checksum: str = "", size: str = "") -> Path:
+        """A list of the file."""
+        path = self.tmp_path / "list.tsv"
+        path.write_text(
+            "name\turl\tchecksum\tsize\tmirrors\n"
+            f"a.bin\t{urls[0]}\t{checksum}\t{size}\t{' '.join(urls[1:])}\n"
+        )
+        return path
+
+    def fetch(self, urls: Path, **settings: str | float) -> CrawlResult:
+        """A whole crawl."""
+        return run_crawl(self.out, urls, settings=SPLIT | settings)
+
+    def interrupt(self, urls: Path, *gates: Gate, **settings: str | float) -> CrawlResult:
+        """A crawl that is stopped when a connection stands at each gate; they are open then."""
+        with start_crawl(self.out, urls, settings=SPLIT | settings) as crawl:
+            for gate in gates:
+                gate.wait_until_held()
+            crawl.send_signal(signal.SIGINT)
+            result = crawl.wait()
+        for gate in gates:
+            gate.open()
+        assert one(result)["error"]["type"] == "Stopped"
+        return result
+
+    @property
+    def asked(self) -> list[int]:
+        """How many requests each server has had."""
+        return [len(origin.requests_for("/a.bin")) for origin in self.origins]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with ExitStack() as stack:
+        yield Site([stack.enter_context(Origin()) for _ in range(2)], tmp_path)
+
+
+def assert_right(result: CrawlResult, site: Site) -> dict[str, Any]:
+    """The file is whole and right; its row of the report."""
+    row = one(result)
+    assert row["status"] == "ok", row
+    assert GOOD.first_difference(site.final) is None
+    return row
+
+
+# --- what may be gone on with -------------------------------------------------------------------
+
+
+def test_retry_tsv_has_no_pieces_that_would_tell_the_bytes_of_mirrors(site: Site) -> None:
+    """The first run mixed, as the pieces would have told; the second has nothing to tell by."""
+    gates = Gate(MIB // 2), Gate(MIB // 2)
+    urls = site.serve(Resource(GOOD, gate=gates[0]), Resource(BAD, gate=gates[1]))
+    site.interrupt(metalink(site.tmp_path / "list.meta4", urls, GOOD), *gates)
+
+    result = site.fetch(site.out / "retry.tsv")
+
+    assert_right(result, site)
+
+
+def test_a_digest_that_is_no_longer_stated_tells_no_bytes_of_mirrors(site: Site) -> None:
+    gates = Gate(MIB // 2), Gate(MIB // 2)
+    first = Resource(GOOD, gate=gates[0], headers={"Repr-Digest": DIGEST})
+    urls = site.serve(first, Resource(BAD, gate=gates[1]))
+    site.interrupt(site.listed(urls), *gates)
+    site.serve(Resource(GOOD), Resource(BAD))
+
+    result = site.fetch(site.listed(urls))
+
+    assert_right(result, site)
