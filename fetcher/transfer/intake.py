@@ -66,7 +66,8 @@ class Intake:
         self._rounds = rounds
         self.plan = self._plan(resource)
         self.mixed = False
-        """Whether bytes of several addresses have been put together."""
+        """Whether bytes of several addresses have been put together that only a checksum shows to
+        belong together."""
         self._progress = progress
         self._expectations = expectations
         self._on_first = on_first
@@ -93,8 +94,8 @@ class Intake:
     def resumable(self, version: Version) -> Version:
         """The file's version as a journal may state it.
 
-        No address can be asked whether it has the bytes of several. They are gone on with where the
-        list itself has something that will tell: what a server states now, it may not later.
+        No address can be asked whether it has what came from others. That is gone on with where
+        the list itself has something that will tell: what a server states now, it may not later.
         """
         return replace(version, etag=None, last_modified=None) if self.mixed else version
 
@@ -196,11 +197,11 @@ class Intake:
             raise ChangedError("it has the file in another form")
         if known.size != body.version.size:
             raise ChangedError(f"its file has {body.version.size} bytes instead of {known.size}")
-        if not (self.resource.verifiable or known.proves(body.version)):
+        if not (self.resource.verifiable or known.agrees(body.version)):
             raise ChangedError("nothing shows that its file is the same")
         if resource.version is None:
             resource.learn(body.version)
-        self.mixed = True
+        self.mixed = self.mixed or not known.agrees(body.version)
         self._count(writer)
         self.plan.streaming.add(writer)
         return True
@@ -275,6 +276,4 @@ class Intake:
             return None
         if not self.received:
             return None
-        return Journal(
-            self.part.name, self.resumable(version), tuple(self.plan.ranges.snapshot())
-        )
+        return Journal(self.part.name, self.resumable(version), tuple(self.plan.ranges.snapshot()))
