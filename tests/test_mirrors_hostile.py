@@ -14,6 +14,7 @@ import pytest
 
 from tests.crawl import CrawlResult, run_crawl, start_crawl
 from tests.servers.content import Content
+from tests.servers.faults import Status
 from tests.servers.origin import Origin
 from tests.servers.resource import Fault, Gate, Resource
 from tests.test_mirrors import MIB, SPLIT, one
@@ -110,3 +111,28 @@ def test_a_digest_that_is_no_longer_stated_tells_no_bytes_of_mirrors(site: Site)
     result = site.fetch(site.listed(urls))
 
     assert_right(result, site)
+
+
+@pytest.mark.parametrize(
+    ("settings", "stated", "error"),
+    [
+        ({"FETCHER_CHECKSUM": "require"}, None, "NoChecksumError"),
+        ({}, DIGEST, "ChecksumMismatchError"),
+        ({"DOWNLOAD_MAXSIZE": "1M"}, None, "TooLargeError"),
+    ],
+)
+def test_a_mirror_that_goes_on_first_is_asked_for_all_that_the_first_address_is(
+    site: Site, settings: dict[str, str], stated: str | None, error: str
+) -> None:
+    """It has another file under the same ETag, date and size."""
+    gate = Gate(MIB // 2)
+    first = Resource(GOOD, etag='"1"', gate=gate, headers={"Repr-Digest": DIGEST})
+    mirror = Resource(BAD, etag='"1"', headers={"Repr-Digest": stated} if stated else {})
+    urls = site.serve(first, mirror)
+    site.interrupt(site.listed(urls), gate, FETCHER_MAX_SPLITS=1)
+    site.serve(Status(404), mirror)
+
+    result = site.fetch(site.listed(urls), **settings)
+
+    assert one(result)["error"]["type"] == error, one(result)
+    assert not site.final.exists()

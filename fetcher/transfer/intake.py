@@ -153,9 +153,7 @@ class Intake:
             return False
         body = self.resource.judge(answer, writer.claim.position, self.received)
         self._count(writer)
-        if not self._greeted:
-            self._greeted = True
-            self._on_first(answer, body.version)
+        self._greet(answer, body.version)
         if self._stale:
             self._expectations.check_page()
             self._stale = False
@@ -188,7 +186,7 @@ class Intake:
         """
         if answer.status not in (200, 206):
             return False
-        resource.verifiable = self.resource.verifiable
+        resource.verifiable = self._expectations.verifiable
         body = resource.judge(answer, writer.claim.position, 0)
         known = self.resource.version
         if body.whole:
@@ -197,7 +195,10 @@ class Intake:
             raise ChangedError("it has the file in another form")
         if known.size != body.version.size:
             raise ChangedError(f"its file has {body.version.size} bytes instead of {known.size}")
-        if not (self.resource.verifiable or known.agrees(body.version)):
+        # After a pause it may be the first that answers at all.
+        self._greet(answer, body.version)
+        if not (self._expectations.verifiable or known.agrees(body.version)):
+            self._greeted = False
             raise ChangedError("nothing shows that its file is the same")
         if resource.version is None:
             resource.learn(body.version)
@@ -226,6 +227,12 @@ class Intake:
 
     def _plan(self, resource: Resource, done: tuple[Range, ...] = ()) -> Plan:
         return Plan(self._config, resource, done, self._rounds)
+
+    def _greet(self, answer: Answer, version: Version) -> None:
+        """Let the first answer of an attempt be judged by what the file has to be."""
+        if not self._greeted:
+            self._on_first(answer, version)
+            self._greeted = True
 
     def _count(self, writer: RangeWriter) -> None:
         served = len(self.plan.streaming | {writer})
