@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fetcher.lists.rows import MAX_MIRRORS
 from tests.crawl import CrawlResult, run_crawl, start_crawl
 from tests.servers.content import Content
 from tests.servers.faults import Status
@@ -136,3 +137,21 @@ def test_a_mirror_that_goes_on_first_is_asked_for_all_that_the_first_address_is(
 
     assert one(result)["error"]["type"] == error, one(result)
     assert not site.final.exists()
+
+
+def test_of_thousands_of_mirrors_the_first_are_used(site: Site) -> None:
+    """All in one line; none of them has the file."""
+    urls = [site.origins[0].add("/a.bin", Status(404))]
+    urls += [site.origins[1].url(f"/{number}") for number in range(20_000)]
+    path = site.tmp_path / "list.txt"
+    path.write_text("\t".join(urls) + "\n")
+
+    result = site.fetch(path)
+
+    assert one(result)["error"]["type"] == "StatusError"
+    assert len(site.origins[1].requests) == MAX_MIRRORS
+    notes = one(result)["notes"]
+    assert notes[0] == (
+        f"{20_000 - MAX_MIRRORS} of its mirrors are not used: {MAX_MIRRORS} are enough"
+    )
+    assert len(notes) == 2 + MAX_MIRRORS, "the others were given up"

@@ -161,6 +161,7 @@ class FetchSpider(Spider):
             size=row.size,
             checksum=row.checksum,
             mirrors=[self._assignment.credentials.split(mirror) for mirror in row.mirrors],
+            unused=row.unused,
             pieces=row.pieces.plain() if row.pieces else None,
             splits=row.splits,
             tries=None,

@@ -310,8 +310,11 @@ class FileJob:
             restarts=counts.restarts,
         )
         item.line = self._meta["line"]
+        unused, mirrors = self._meta.get("unused"), self._meta.get("mirrors") or ()
+        if unused:
+            item.notes.append(f"{unused} of its mirrors are not used: {len(mirrors)} are enough")
         if self._transfer is not None:
-            item.notes = list(self._transfer.sources.notes)
+            item.notes += self._transfer.sources.notes
         return item
 
     def _unchanged(self) -> FileItem:
