@@ -255,7 +255,9 @@ class Transfer:
         if check is None:
             return
         for start, end in await check.look(ranges.done):
-            culprits = self.trail.brought(start, end)
+            culprits = {self.sources.lead.address}
+            if self.sources.several:
+                culprits = self.trail.brought(start, end)
             innocent = [each for each in self.sources if each.address not in culprits]
             where = f"bytes {start} to {end} of {self.intake.part.name} do not have their hash"
             for source in tuple(self.sources) if innocent else ():
