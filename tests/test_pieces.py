@@ -138,6 +138,15 @@ def test_a_piece_that_is_wrong_everywhere_fails_the_file(
     assert not (tmp_path / "out" / "a.bin").exists()
 
 
+def test_a_single_address_has_no_third_chance(origin: Origin, tmp_path: Path) -> None:
+    url = origin.add("/a.bin", Resource(Content(SIZE, seed=9)))
+
+    result = fetch(tmp_path, [url])
+
+    assert one(result)["error"]["type"] == "ChecksumMismatchError"
+    assert one(result)["received"] <= 2 * SIZE
+
+
 def test_pieces_of_another_size_are_told(origin: Origin, tmp_path: Path) -> None:
     url = origin.add("/a.bin", Resource(Content(SIZE + 2 * MIB, seed=1)))
 
@@ -191,6 +200,27 @@ def test_pieces_are_the_checksum_that_is_required(
 
     error = one(result)["error"]
     assert (error["type"] if error else None) == (None if pieces else "NoChecksumError")
+
+
+@pytest.mark.parametrize("length", [1, 1000])
+def test_tiny_pieces_are_no_burden(origin: Origin, tmp_path: Path, length: int) -> None:
+    """Every other hash of tens of thousands is wrong."""
+    content = Content(50_000 * length, seed=1)
+    url = origin.add("/a.bin", Resource(content))
+    hashes = [
+        hashlib.md5(block, usedforsecurity=False).hexdigest() if number % 2 else "0" * 32
+        for number, block in enumerate(content.blocks(length))
+    ]
+    (tmp_path / "list.meta4").write_text(
+        '<metalink xmlns="urn:ietf:params:xml:ns:metalink"><file name="a.bin">'
+        f'<pieces length="{length}" type="md5"><hash>{"</hash><hash>".join(hashes)}</hash></pieces>'
+        f"<url>{url}</url></file></metalink>"
+    )
+
+    result = run_crawl(tmp_path / "out", tmp_path / "list.meta4", timeout=30)
+
+    assert one(result)["error"]["type"] == "ChecksumMismatchError"
+    assert len(origin.requests_for("/a.bin")) <= 10
 
 
 def test_what_was_there_before_is_looked_at_too(origin: Origin, tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ class Transfer:
         check, ranges = self.intake.check, self.intake.plan.ranges
         if check is None:
             return
-        for start, end in await check.look(ranges.done):
+        for start, end, again in await check.look(ranges.done):
             culprits = {self.sources.lead.address}
             if self.sources.several:
                 culprits = self.trail.brought(start, end)
@@ -266,7 +266,7 @@ class Transfer:
                     for writer, work in tuple(self._writers.items()):
                         if work.source is source:
                             writer.stop(MirrorError(where))
-            if not innocent and check.failures[check.index(start)] > 1:
+            if not innocent and again:
                 raise ChecksumMismatchError(
                     f"{where}, wherever they come from: check the list, or try again later"
                 )
