@@ -155,3 +155,34 @@ def test_of_thousands_of_mirrors_the_first_are_used(site: Site) -> None:
         f"{20_000 - MAX_MIRRORS} of its mirrors are not used: {MAX_MIRRORS} are enough"
     )
     assert len(notes) == 2 + MAX_MIRRORS, "the others were given up"
+
+
+# --- who lies -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("liar", [0, 1])
+def test_where_pieces_are_of_both_each_is_asked_alone(site: Site, liar: int) -> None:
+    """Every piece is longer than a range, so that all of them hold bytes of both."""
+    contents = (GOOD, BAD) if liar else (BAD, GOOD)
+    urls = site.serve(*(Resource(content, rate=8 * MIB) for content in contents))
+    listed = metalink(site.tmp_path / "list.meta4", urls, GOOD, piece=4 * MIB)
+
+    row = assert_right(site.fetch(listed), site)
+
+    assert len(row["notes"]) == 1
+    assert row["notes"][0].startswith(f"{urls[liar]} was given up: bytes ")
+    assert row["restarts"] == 0
+
+
+@pytest.mark.parametrize("splits", [1, 4])
+def test_the_only_piece_is_of_three_of_whom_one_lies(tmp_path: Path, splits: int) -> None:
+    with ExitStack() as stack:
+        site = Site([stack.enter_context(Origin()) for _ in range(3)], tmp_path)
+        resources = [Resource(content, rate=8 * MIB) for content in (GOOD, BAD, GOOD)]
+        urls = site.serve(*resources)
+        listed = metalink(tmp_path / "list.meta4", urls, GOOD, piece=SIZE)
+
+        row = assert_right(site.fetch(listed, FETCHER_MAX_SPLITS=splits), site)
+
+    assert row["received"] <= 4 * SIZE
+    assert not any(urls[0] in note or urls[2] in note for note in row["notes"])

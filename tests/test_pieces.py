@@ -32,17 +32,22 @@ def origins() -> Iterator[list[Origin]]:
 
 
 def metalink(
-    path: Path, urls: list[str], content: Source = CONTENT, *, checksum: bool = False
+    path: Path,
+    urls: list[str],
+    content: Source = CONTENT,
+    *,
+    checksum: bool = False,
+    piece: int = PIECE,
 ) -> Path:
     hashes = "".join(
         f"<hash>{hashlib.sha1(block, usedforsecurity=False).hexdigest()}</hash>"
-        for block in content.blocks(PIECE)
+        for block in content.blocks(piece)
     )
     whole = f'<hash type="sha-256">{content.sha256}</hash>' if checksum else ""
     addresses = "".join(f'<url priority="{at + 1}">{url}</url>' for at, url in enumerate(urls))
     path.write_text(
         f'<metalink xmlns="urn:ietf:params:xml:ns:metalink"><file name="a.bin">{whole}'
-        f'<pieces length="{PIECE}" type="sha-1">{hashes}</pieces>{addresses}</file></metalink>'
+        f'<pieces length="{piece}" type="sha-1">{hashes}</pieces>{addresses}</file></metalink>'
     )
     return path
 

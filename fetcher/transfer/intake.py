@@ -143,6 +143,17 @@ class Intake:
         self.counts.restarts += 1
         self.counts.resumed = 0
 
+    def lose(self, start: int, end: int) -> None:
+        """These bytes are wrong, and are to come again."""
+        self.plan.ranges.lose(start, end)
+        self._show()
+
+    def reclaim(self, start: int, end: int) -> Claim:
+        """These bytes are wrong, and are to come again from one address."""
+        claim = self.plan.ranges.reclaim(start, end)
+        self._show()
+        return claim
+
     # --- what sources call ----------------------------------------------------------------------
 
     def accept(self, writer: RangeWriter, answer: Answer) -> bool:

@@ -31,12 +31,12 @@ class Wrong(NamedTuple):
 
     :ivar start: where the first one begins.
     :ivar end: where the last one ends.
-    :ivar again: whether one of them has come again before.
+    :ivar times: how often the worst of them has been wrong.
     """
 
     start: int
     end: int
-    again: bool
+    times: int
 
 
 class PieceCheck:
@@ -83,12 +83,24 @@ class PieceCheck:
         :raises DiskError: they cannot be read.
         """
         most = min(LOOK_PIECES, -(-LOOK_BYTES // self._pieces.length))
-        batch = list(islice(self._unknown(done), most))
+        return self._together(await self._compare(islice(self._unknown(done), most)), done)
+
+    async def are_right(self, start: int, end: int) -> bool:
+        """Whether all pieces of a range that is there are right.
+
+        :raises DiskError: they cannot be read.
+        """
+        length = self._pieces.length
+        return not await self._compare(range(start // length, -(-end // length)))
+
+    async def _compare(self, pieces: Iterable[int]) -> list[int]:
+        """Those of the pieces that are wrong."""
+        batch = list(pieces)
         wrong = await run_in_thread(self._hash, batch) if batch else []
         if self._stopped is not None:
             raise self._stopped
         self._failures.update(wrong)
-        return self._together(wrong, done)
+        return wrong
 
     def _unknown(self, done: Iterable[Range]) -> Iterator[int]:
         """The pieces that lie in what is done and have not been found right."""
@@ -106,15 +118,15 @@ class PieceCheck:
         found: list[Wrong] = []
         for index in wrong:
             start, end = self._pieces.span(index, self._size)
-            again = self._failures[index] > 1
+            times = self._failures[index]
             if found and self._pieces.length < NEAR and start - found[-1].end < NEAR:
                 last = found[-1]
                 if any(first <= last.start and end <= behind for first, behind in done):
                     between = slice(last.end // self._pieces.length, index)
                     self._good[between] = bytes(len(self._good[between]))
-                    found[-1] = Wrong(last.start, end, last.again or again)
+                    found[-1] = Wrong(last.start, end, max(last.times, times))
                     continue
-            found.append(Wrong(start, end, again))
+            found.append(Wrong(start, end, times))
         return found
 
     def _hash(self, batch: list[int]) -> list[int]:

@@ -39,9 +39,9 @@ class Sources:
         return len(self._all) > 1
 
     @property
-    def addresses(self) -> list[str]:
-        """Those that are not given up."""
-        return [each.address for each in (*self._usable, *self._apart)]
+    def count(self) -> int:
+        """How many addresses the file has."""
+        return len(self._all)
 
     def next(self, *, together: bool) -> Source:
         """Where the next connection goes: where it will be the fastest, as far as known.
