@@ -74,6 +74,8 @@ class FileMeta(TypedDict):
     """``FETCHER_IF_EXISTS`` for this file, where it has one of its own."""
     mirrors: list[tuple[str, str | None]]
     """Further addresses, best first, each with its own ``Authorization`` header."""
+    unused: int
+    """How many further addresses the list has that are passed over."""
     pieces: dict[str, Any] | None
     """The hashes of its pieces, if the list says; see :meth:`fetcher.rules.pieces.Pieces.plain`."""
     only: int | None

@@ -417,3 +417,24 @@ def test_versions_contradict_each_other_both_ways(one: Version, other: Version) 
 
     if one.ignore_etag == other.ignore_etag:
         assert agree(one, other) == agree(other, one)
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (Version(20, STRONG, DATE), True),
+        (Version(21, STRONG, DATE), False),
+        (Version(20, STRONG, LATER), False),
+        (Version(20, '"b"', DATE), False),
+        (Version(20, STRONG), False),
+        (Version(20, None, DATE), False),
+        (Version(20, WEAK, DATE), False),
+        (Version(20, STRONG, DATE, weak_date=True), False),
+        (Version(20, STRONG, DATE, codings=("gzip",)), False),
+    ],
+)
+def test_another_address_has_the_same_file_where_all_of_it_agrees(
+    other: Version, same: bool
+) -> None:
+    assert Version(20, STRONG, DATE).agrees(other) is same
+    assert other.agrees(Version(20, STRONG, DATE)) is same

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import signal
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.crawl import CrawlResult, run_crawl, start_crawl
-from tests.servers.content import Content, Source
+from tests.servers.content import Bytes, Content, Source
 from tests.servers.faults import WrongBytes
 from tests.servers.origin import Origin
 from tests.servers.resource import Gate, Resource
@@ -31,17 +32,22 @@ def origins() -> Iterator[list[Origin]]:
 
 
 def metalink(
-    path: Path, urls: list[str], content: Source = CONTENT, *, checksum: bool = False
+    path: Path,
+    urls: list[str],
+    content: Source = CONTENT,
+    *,
+    checksum: bool = False,
+    piece: int = PIECE,
 ) -> Path:
     hashes = "".join(
         f"<hash>{hashlib.sha1(block, usedforsecurity=False).hexdigest()}</hash>"
-        for block in content.blocks(PIECE)
+        for block in content.blocks(piece)
     )
     whole = f'<hash type="sha-256">{content.sha256}</hash>' if checksum else ""
     addresses = "".join(f'<url priority="{at + 1}">{url}</url>' for at, url in enumerate(urls))
     path.write_text(
         f'<metalink xmlns="urn:ietf:params:xml:ns:metalink"><file name="a.bin">{whole}'
-        f'<pieces length="{PIECE}" type="sha-1">{hashes}</pieces>{addresses}</file></metalink>'
+        f'<pieces length="{piece}" type="sha-1">{hashes}</pieces>{addresses}</file></metalink>'
     )
     return path
 
@@ -137,6 +143,15 @@ def test_a_piece_that_is_wrong_everywhere_fails_the_file(
     assert not (tmp_path / "out" / "a.bin").exists()
 
 
+def test_a_single_address_has_no_third_chance(origin: Origin, tmp_path: Path) -> None:
+    url = origin.add("/a.bin", Resource(Content(SIZE, seed=9)))
+
+    result = fetch(tmp_path, [url])
+
+    assert one(result)["error"]["type"] == "ChecksumMismatchError"
+    assert one(result)["received"] <= 2 * SIZE
+
+
 def test_pieces_of_another_size_are_told(origin: Origin, tmp_path: Path) -> None:
     url = origin.add("/a.bin", Resource(Content(SIZE + 2 * MIB, seed=1)))
 
@@ -144,6 +159,73 @@ def test_pieces_of_another_size_are_told(origin: Origin, tmp_path: Path) -> None
 
     assert one(result)["error"]["type"] == "SizeMismatchError"
     assert "the hashes of 21 pieces" in one(result)["error"]["message"]
+
+
+@pytest.mark.parametrize("seed", [1, 9])
+def test_what_comes_compressed_is_looked_at_when_it_is_decoded(
+    origin: Origin, tmp_path: Path, seed: int
+) -> None:
+    sent = Content(3 * MIB + 5, seed)
+    coded = Bytes(gzip.compress(sent.read(0, sent.size), 1))
+    url = origin.add("/a.bin", Resource(coded, headers={"Content-Encoding": "gzip"}))
+    listed = metalink(tmp_path / "list.meta4", [url], Content(3 * MIB + 5, 1))
+
+    result = run_crawl(tmp_path / "out", listed, settings=SPLIT)
+
+    if seed == 1:
+        assert one(result)["status"] == "ok", one(result)
+        assert "pieces" in one(result)["verified_by"]
+        assert sent.first_difference(tmp_path / "out" / "a.bin") is None
+    else:
+        assert one(result)["error"]["type"] == "ChecksumMismatchError"
+        assert "bytes 0 to 1048576 of a.bin" in one(result)["error"]["message"]
+        assert not list((tmp_path / "out").glob("a.bin*"))
+
+
+def test_pieces_of_another_size_than_the_decoded_are_told(origin: Origin, tmp_path: Path) -> None:
+    coded = Bytes(gzip.compress(CONTENT.read(0, 2 * MIB), 1))
+    url = origin.add("/a.bin", Resource(coded, headers={"Content-Encoding": "gzip"}))
+
+    result = fetch(tmp_path, [url])
+
+    assert one(result)["error"]["type"] == "SizeMismatchError"
+    assert "the hashes of 21 pieces" in one(result)["error"]["message"]
+
+
+@pytest.mark.parametrize("pieces", [True, False])
+def test_pieces_are_the_checksum_that_is_required(
+    origin: Origin, tmp_path: Path, pieces: bool
+) -> None:
+    url = origin.add("/a.bin", Resource(CONTENT))
+    listed = metalink(tmp_path / "list.meta4", [url]) if pieces else None
+
+    result = run_crawl(
+        tmp_path / "out", listed, None if pieces else url, {"FETCHER_CHECKSUM": "require"}
+    )
+
+    error = one(result)["error"]
+    assert (error["type"] if error else None) == (None if pieces else "NoChecksumError")
+
+
+@pytest.mark.parametrize("length", [1, 1000])
+def test_tiny_pieces_are_no_burden(origin: Origin, tmp_path: Path, length: int) -> None:
+    """Every other hash of tens of thousands is wrong."""
+    content = Content(50_000 * length, seed=1)
+    url = origin.add("/a.bin", Resource(content))
+    hashes = [
+        hashlib.md5(block, usedforsecurity=False).hexdigest() if number % 2 else "0" * 32
+        for number, block in enumerate(content.blocks(length))
+    ]
+    (tmp_path / "list.meta4").write_text(
+        '<metalink xmlns="urn:ietf:params:xml:ns:metalink"><file name="a.bin">'
+        f'<pieces length="{length}" type="md5"><hash>{"</hash><hash>".join(hashes)}</hash></pieces>'
+        f"<url>{url}</url></file></metalink>"
+    )
+
+    result = run_crawl(tmp_path / "out", tmp_path / "list.meta4", timeout=30)
+
+    assert one(result)["error"]["type"] == "ChecksumMismatchError"
+    assert len(origin.requests_for("/a.bin")) <= 10
 
 
 def test_what_was_there_before_is_looked_at_too(origin: Origin, tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ class AnyOrder(RuleBasedStateMachine):
         before = victim.remaining
         stolen = self.ranges.steal(victim, least)
         if stolen is None:
-            assert before // 2 < least
+            assert before // 2 < least or victim.whole
             assert victim.remaining == before
             return
         assert stolen.start == stolen.position == victim.end
@@ -164,6 +164,19 @@ class AnyOrder(RuleBasedStateMachine):
         self.there -= set(range(start, end))
         with pytest.raises(ValueError, match="is not done"):
             self.ranges.lose(start, end)
+
+    @precondition(lambda self: self.ranges.done)
+    @rule(data=st.data())
+    def reclaim(self, data: st.DataObject) -> None:
+        first, last = data.draw(st.sampled_from(self.ranges.done))
+        start = data.draw(st.integers(first, last - 1))
+        end = data.draw(st.integers(start + 1, last))
+        claim = self.ranges.reclaim(start, end)
+        self.there -= set(range(start, end))
+        assert (claim.start, claim.position, claim.end) == (start, start, end)
+        assert self.ranges.steal(claim, 1) is None
+        with pytest.raises(ValueError, match="is not done"):
+            self.ranges.reclaim(start, end)
 
     @precondition(lambda self: self.ranges.size is None)
     @rule(more=st.integers(0, MOST))

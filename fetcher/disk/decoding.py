@@ -11,6 +11,7 @@ from fetcher.disk.part import Part
 from fetcher.disk.room import Growth
 from fetcher.errors import DecodeError, TooLargeError
 from fetcher.rules.codings import decoded
+from fetcher.rules.pieces import PieceReader, Pieces
 
 _READ = 256 << 10
 
@@ -23,12 +24,19 @@ class Decoding:
     :param codings: see :class:`fetcher.rules.answers.Version`.
     :param algorithms: checksums to compute of the plain bytes.
     :param limit: the most plain bytes that are allowed; 0 for no limit but the disk's.
+    :param pieces: the hashes of the plain file's pieces, if the list says.
 
     :ivar size: bytes of the plain form, once :meth:`run` is through.
     """
 
     def __init__(
-        self, part: Part, size: int, codings: Sequence[str], algorithms: Iterable[str], limit: int
+        self,
+        part: Part,
+        size: int,
+        codings: Sequence[str],
+        algorithms: Iterable[str],
+        limit: int,
+        pieces: Pieces | None = None,
     ) -> None:
         self.size = 0
         self._part = part
@@ -38,6 +46,7 @@ class Decoding:
             name: hashlib.new(name, usedforsecurity=False) for name in algorithms
         }
         self._limit = limit
+        self._pieces = PieceReader(pieces, part.name) if pieces is not None else None
         self._stopped: BaseException | None = None
 
     def stop(self, reason: BaseException) -> None:
@@ -49,6 +58,8 @@ class Decoding:
 
         :raises DecodeError: the bytes are damaged, or not all there.
         :raises TooLargeError: there is more in them than ``DOWNLOAD_MAXSIZE`` allows.
+        :raises ChecksumMismatchError: a piece is wrong.
+        :raises SizeMismatchError: a file of that size has other pieces.
         :raises DiskError: the plain file cannot be written.
         """
         name, fd = self._part.name, self._part.open_decoded()
@@ -67,6 +78,8 @@ class Decoding:
                 f"{name} came compressed, and {error}: it was fetched twice, so ask its server's "
                 "owner"
             ) from error
+        if self._pieces is not None:
+            self._pieces.end()
         return {name: f"{name}:{each.hexdigest()}" for name, each in self._hashes.items()}
 
     def _blocks(self) -> Iterator[bytes]:
@@ -86,6 +99,8 @@ class Decoding:
             raise self._stopped
         for each in self._hashes.values():
             each.update(block)
+        if self._pieces is not None:
+            self._pieces.read(block)
         left = memoryview(block)
         with self._part.told("decoded"):
             while left:

@@ -28,6 +28,9 @@ COLUMNS = {
 MAX_SHOWN = 1000
 """Characters of a bad row's text that go into its error and into the report."""
 
+MAX_MIRRORS = 64
+"""Of a row; more of them are passed over."""
+
 MAX_SPLITS = 64
 """The most connections that a row may ask for."""
 
@@ -51,6 +54,7 @@ class Row:
     :param headers: names and values for the requests to the origin of ``url``.
     :param splits: the most connections for this file, if the list says.
     :param pieces: the hashes of the file's pieces, if the list says.
+    :param unused: how many further mirrors the list has; :data:`MAX_MIRRORS` are enough.
     """
 
     line: int
@@ -62,6 +66,7 @@ class Row:
     headers: tuple[tuple[str, str], ...] = ()
     splits: int | None = None
     pieces: Pieces | None = None
+    unused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,8 @@ def make_row(
             name = names.check_name(name)
         if len(fields) == 1 + ("name" in fields) and not headers and pieces is None:
             return Row(line, url, name or None, None, None, ())
-        size, checksum, mirrors = _size(fields), _checksum(fields), _mirrors(fields, url)
+        size, checksum = _size(fields), _checksum(fields)
+        mirrors, unused = _mirrors(fields, url)
         return Row(
             line,
             url,
@@ -114,6 +120,7 @@ def make_row(
             _headers(headers),
             _splits(fields),
             pieces,
+            unused,
         )
     except InvalidRowError as error:
         return bad_row(line, error, name, url)
@@ -173,10 +180,17 @@ def _headers(given: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
         raise InvalidRowError(str(error)) from error
 
 
-def _mirrors(fields: Mapping[str, str], url: str) -> tuple[str, ...]:
-    found = dict.fromkeys(urls.check_url(text) for text in fields.get("mirrors", "").split())
-    found.pop(url, None)
-    return tuple(found)
+def _mirrors(fields: Mapping[str, str], url: str) -> tuple[tuple[str, ...], int]:
+    """The first mirrors, and how many there are beyond them."""
+    texts = fields.get("mirrors", "").split()
+    found: dict[str, None] = {}
+    for number, text in enumerate(texts):
+        if len(found) == MAX_MIRRORS:
+            return tuple(found), len(texts) - number
+        mirror = urls.check_url(text)
+        if mirror != url:
+            found[mirror] = None
+    return tuple(found), 0
 
 
 def _refuse_address(column: str, text: str) -> None:

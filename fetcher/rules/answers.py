@@ -103,6 +103,22 @@ class Version:
             and self.size == other.size
         )
 
+    def agrees(self, other: Version) -> bool:
+        """Whether ``other``, which another address has, shows to be the same file.
+
+        A validator is one address' own (RFC 9110, section 8.8): one of them alone may be met
+        elsewhere by chance. So size, date and strong ETag all have to be the same.
+        """
+        return (
+            self.codings == other.codings
+            and self.size is not None
+            and self.size == other.size
+            and self.strong_etag is not None
+            and self.strong_etag == other.strong_etag
+            and self.strong_date is not None
+            and self.strong_date == other.strong_date
+        )
+
     def shares_validator(self, other: Version) -> bool:
         """Whether parts of both may be combined (RFC 9110, section 15.3.7.3)."""
         if self.codings != other.codings:

@@ -19,14 +19,16 @@ class Claim:
     :ivar start: where it began.
     :ivar position: the next byte; everything before it is written.
     :ivar end: where to stop; may move down when another connection takes the rest over.
+    :ivar whole: no other connection may take a part of it over.
     """
 
-    __slots__ = ("end", "position", "start")
+    __slots__ = ("end", "position", "start", "whole")
 
-    def __init__(self, start: int, end: int) -> None:
+    def __init__(self, start: int, end: int, *, whole: bool = False) -> None:
         self.start = start
         self.position = start
         self.end = end
+        self.whole = whole
 
     @property
     def remaining(self) -> int:
@@ -151,9 +153,10 @@ class Ranges:
                 return
 
     def steal(self, victim: Claim, least: int) -> Claim | None:
-        """Take the second half of a range in flight; None where a half would be under ``least``."""
+        """Take the second half of a range in flight; None where a half would be under ``least``, or
+        the range is to stay whole."""
         half = victim.remaining // 2
-        if half < least or victim not in self._claims:
+        if half < least or victim.whole or victim not in self._claims:
             return None
         claim = Claim(victim.end - half, victim.end)
         victim.end = claim.start
@@ -173,11 +176,24 @@ class Ranges:
 
         :raises ValueError: when they are not all done.
         """
+        self._undo(start, end)
+        self._free = _joined([*self._free, (start, end)])
+
+    def reclaim(self, start: int, end: int) -> Claim:
+        """Take these bytes, which were done, to fill them again, from one connection.
+
+        :raises ValueError: when they are not all done.
+        """
+        self._undo(start, end)
+        claim = Claim(start, end, whole=True)
+        self._claims.append(claim)
+        return claim
+
+    def _undo(self, start: int, end: int) -> None:
         for index, (first, last) in enumerate(self._done):
             if first <= start < end <= last:
                 rest = [(first, start), (end, last)]
                 self._done[index : index + 1] = [each for each in rest if each[0] < each[1]]
-                self._free = _joined([*self._free, (start, end)])
                 return
         raise ValueError(f"{start}-{end} is not done")
 

@@ -252,6 +252,7 @@ class FetchSpider(Spider):
             checksum=row.checksum,
             sums=None,
             mirrors=[self._assignment.credentials.split(mirror) for mirror in row.mirrors],
+            unused=row.unused,
             pieces=row.pieces.plain() if row.pieces else None,
             splits=row.splits,
             tries=None,

@@ -18,7 +18,6 @@ from scrapy.http import Response
 from fetcher.config import Config
 from fetcher.errors import (
     ChangedError,
-    ChecksumMismatchError,
     FetchError,
     MirrorError,
     ProtocolError,
@@ -32,6 +31,7 @@ from fetcher.rules.backoff import Backoff
 from fetcher.rules.ranges import Claim
 from fetcher.rules.resource import Resource
 from fetcher.rules.urls import redact
+from fetcher.transfer.disputes import Disputes
 from fetcher.transfer.intake import Intake
 from fetcher.transfer.requester import refused
 from fetcher.transfer.source import Source
@@ -127,6 +127,7 @@ class Transfer:
     def _serve(self) -> None:
         """Let all addresses bring bytes for the plan that has just been made."""
         self.trail = Trail()
+        self._disputes = Disputes(self.intake, self.sources, self.trail, self._bring, self._give_up)
         for source in self.sources:
             if source is not self.sources.lead:
                 source.resource = Resource()
@@ -142,6 +143,13 @@ class Transfer:
         if self.intake.received:
             self.intake.count_restart()
         return True
+
+    def _give_up(self, source: Source, why: str) -> None:
+        """Ask an address for nothing more, and end what it is sending."""
+        self.sources.drop(source, why)
+        for writer, work in tuple(self._writers.items()):
+            if work.source is source:
+                writer.stop(MirrorError(why))
 
     def _next_source(self) -> Source:
         resource = self.intake.resource
@@ -195,7 +203,7 @@ class Transfer:
                 failure = self._stopped or failure
                 self._measure()
                 if failure is None:
-                    await self._look_at_pieces()
+                    await self._disputes.look()
                     self._grow()
         finally:
             await self._wind_down(keeper)
@@ -222,6 +230,9 @@ class Transfer:
         """Put as many connections to work as make sense now."""
         plan = self.intake.plan
         while len(self._workers) < plan.connections:
+            if self._disputes.waiting:
+                self._workers.add(asyncio.ensure_future(self._disputes.settle()))
+                continue
             source = self._next_source()
             if self._workers and not source.host.bears_more:
                 return
@@ -246,30 +257,6 @@ class Transfer:
             if self.sources.too_slow(work.source, writer.rate, writer.claim.remaining):
                 writer.stop(MirrorError("another mirror is much faster"))
 
-    async def _look_at_pieces(self) -> None:
-        """Let wrong pieces come again, from another address where there is one.
-
-        :raises ChecksumMismatchError: one is wrong wherever it comes from.
-        """
-        check, ranges = self.intake.check, self.intake.plan.ranges
-        if check is None:
-            return
-        for start, end in await check.look(ranges.done):
-            culprits = self.trail.brought(start, end)
-            innocent = [each for each in self.sources if each.address not in culprits]
-            where = f"bytes {start} to {end} of {self.intake.part.name} do not have their hash"
-            for source in tuple(self.sources) if innocent else ():
-                if source.address in culprits:
-                    self.sources.drop(source, where)
-                    for writer, work in tuple(self._writers.items()):
-                        if work.source is source:
-                            writer.stop(MirrorError(where))
-            if not innocent and check.failures[check.index(start)] > 1:
-                raise ChecksumMismatchError(
-                    f"{where}, wherever they come from: check the list, or try again later"
-                )
-            ranges.lose(start, end)
-
     # --- one connection -------------------------------------------------------------------------
 
     async def _work(self, source: Source, claim: Claim | None) -> None:
@@ -283,6 +270,8 @@ class Transfer:
                 self.intake.plan.ranges.release(claim)
             if len(self._workers) > 1 and (host.wanted or host.full):
                 # Other files had no connection at all.
+                return
+            if self._disputes.waiting:
                 return
             claim = self.intake.plan.next_claim()
             source = self._next_source()
@@ -300,7 +289,7 @@ class Transfer:
         try:
             if self._stopped is not None:
                 raise self._stopped
-            if source.host.full and len(self._workers) == 1:
+            if source.host.full and (claim.whole or len(self._workers) == 1):
                 await source.host.wait(writer)
             source.host.enter(writer)
             return await self._fill(writer, source)
@@ -321,7 +310,7 @@ class Transfer:
             before = claim.position
             response = await self._ask(writer, source)
             if response is None:
-                if len(self._workers) > 1:
+                if len(self._workers) > 1 and not claim.whole:
                     return False
                 source.count_retry(writer)
                 await writer.pause(min(writer.retry_after or 0.0, self._config.max_retry_after))

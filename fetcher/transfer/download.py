@@ -20,6 +20,7 @@ from fetcher.disk.part import Part
 from fetcher.errors import ChecksumMismatchError, DiskError, SizeMismatchError, Stopped
 from fetcher.rules.answers import Version
 from fetcher.rules.existing import Completed
+from fetcher.rules.pieces import Pieces
 from fetcher.transfer.addresses import addresses, alone
 from fetcher.transfer.safekeeping import Safekeeping
 from fetcher.transfer.trail import Brought, liars
@@ -32,8 +33,10 @@ class Download:
     :param request: the file's request, to ask again when the bytes turn out wrong.
     :param part: the open, locked part.
     :param version: the resource's size and validators.
+    :param resumable: the same, as a journal may state it.
     :param safekeeping: has hashed the file as far as it went.
-    :param pieces: whether its pieces have been compared with their hashes.
+    :param pieces: the hashes of its pieces, if the list says; they have been compared on the way,
+        but for those of a file that came compressed.
     :param brought: who brought which bytes, where there is more than one address.
     :param stated: what the checksums are compared with: who states it, to ``algorithm:hex``.
     :param record: algorithm to compute for the report, empty for none.
@@ -46,8 +49,9 @@ class Download:
     request: Request
     part: Part
     version: Version
+    resumable: Version
     safekeeping: Safekeeping
-    pieces: bool
+    pieces: Pieces | None
     brought: list[Brought]
     stated: dict[str, str]
     record: str
@@ -90,14 +94,14 @@ class Download:
             else:
                 computed = await self.safekeeping.checksums(size)
         except Stopped:
-            whole = Journal(self.part.name, self.version, ((0, size),) if size else ())
+            whole = Journal(self.part.name, self.resumable, ((0, size),) if size else ())
             await run_in_thread(self.part.checkpoint, whole)
             raise
         self.checksum = computed.get(self.record) or next(iter(computed.values()), None)
         verified = ["size"]
         if self.version.validator:
             verified.append(self.version.validator)
-        if self.pieces:
+        if self.pieces is not None:
             verified.append("pieces")
         for source, expected in self.stated.items():
             algorithm = expected.partition(":")[0]
@@ -154,7 +158,9 @@ class Download:
     async def _decode(self, size: int) -> dict[str, str]:
         algorithms = {value.partition(":")[0] for value in self.stated.values()}
         algorithms |= {self.record} - {""}
-        self._decoding = Decoding(self.part, size, self.version.codings, algorithms, self.max_size)
+        self._decoding = Decoding(
+            self.part, size, self.version.codings, algorithms, self.max_size, self.pieces
+        )
         computed = await run_in_thread(self._decoding.run)
         if self.listed_size not in (None, self._decoding.size):
             raise SizeMismatchError(

@@ -23,8 +23,8 @@ class Expectations:
         self._config = config
         self.stated = listed_checksums(meta) if config.checksum != "off" else {}
         """Who states a checksum, to ``algorithm:hex``."""
-        self.listed = bool(self.stated)
-        """Whether the list itself has something to compare all bytes with."""
+        self._listed = bool(self.stated)
+        self._pieced = meta.get("pieces") is not None
         self._coded = False
         self._page: str | None = None
         self._head = b""
@@ -33,6 +33,16 @@ class Expectations:
     def listed_size(self) -> int | None:
         """Bytes, if the list says; it does not speak of a compressed form."""
         return None if self._coded else self._meta["size"]
+
+    @property
+    def listed(self) -> bool:
+        """Whether the list itself has something to compare all bytes with."""
+        return self._pieced or self._listed
+
+    @property
+    def verifiable(self) -> bool:
+        """Whether all bytes will be compared with something in the end."""
+        return self._pieced or bool(self.stated)
 
     @property
     def algorithms(self) -> set[str]:
@@ -56,7 +66,7 @@ class Expectations:
             self.check_size(name, version.size)
         if self._config.checksum != "off" and not self.listed:
             self.stated = stated_checksums(answer.status, answer.headers)
-        if self._config.checksum == "require" and not self.stated:
+        if self._config.checksum == "require" and not self.verifiable:
             raise NoChecksumError(
                 f"neither the list nor the server states a checksum of {name}: add one to the "
                 "list, or set FETCHER_CHECKSUM=auto"

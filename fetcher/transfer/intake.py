@@ -66,11 +66,12 @@ class Intake:
         self._rounds = rounds
         self.plan = self._plan(resource)
         self.mixed = False
-        """Whether bytes of several addresses have been put together."""
+        """Whether bytes of several addresses have been put together that only a checksum shows to
+        belong together."""
         self._progress = progress
         self._expectations = expectations
         self._on_first = on_first
-        self._pieces = pieces
+        self.pieces = pieces
         self._greeted = False
         self._stale = False
         self.adopt(part)
@@ -89,6 +90,14 @@ class Intake:
     def to_check(self) -> bool:
         """Whether there are pieces that have not been looked at."""
         return self.check is not None and self.check.ready(self.plan.ranges.done)
+
+    def resumable(self, version: Version) -> Version:
+        """The file's version as a journal may state it.
+
+        No address can be asked whether it has what came from others. That is gone on with where
+        the list itself has something that will tell: what a server states now, it may not later.
+        """
+        return replace(version, etag=None, last_modified=None) if self.mixed else version
 
     def adopt(self, part: Part) -> None:
         """Write into this part from now on; only before the first byte."""
@@ -134,6 +143,17 @@ class Intake:
         self.counts.restarts += 1
         self.counts.resumed = 0
 
+    def lose(self, start: int, end: int) -> None:
+        """These bytes are wrong, and are to come again."""
+        self.plan.ranges.lose(start, end)
+        self._show()
+
+    def reclaim(self, start: int, end: int) -> Claim:
+        """These bytes are wrong, and are to come again from one address."""
+        claim = self.plan.ranges.reclaim(start, end)
+        self._show()
+        return claim
+
     # --- what sources call ----------------------------------------------------------------------
 
     def accept(self, writer: RangeWriter, answer: Answer) -> bool:
@@ -144,9 +164,7 @@ class Intake:
             return False
         body = self.resource.judge(answer, writer.claim.position, self.received)
         self._count(writer)
-        if not self._greeted:
-            self._greeted = True
-            self._on_first(answer, body.version)
+        self._greet(answer, body.version)
         if self._stale:
             self._expectations.check_page()
             self._stale = False
@@ -179,7 +197,7 @@ class Intake:
         """
         if answer.status not in (200, 206):
             return False
-        resource.verifiable = self.resource.verifiable
+        resource.verifiable = self._expectations.verifiable
         body = resource.judge(answer, writer.claim.position, 0)
         known = self.resource.version
         if body.whole:
@@ -188,11 +206,14 @@ class Intake:
             raise ChangedError("it has the file in another form")
         if known.size != body.version.size:
             raise ChangedError(f"its file has {body.version.size} bytes instead of {known.size}")
-        if not (self.resource.verifiable or known.proves(body.version)):
+        # After a pause it may be the first that answers at all.
+        self._greet(answer, body.version)
+        if not (self._expectations.verifiable or known.agrees(body.version)):
+            self._greeted = False
             raise ChangedError("nothing shows that its file is the same")
         if resource.version is None:
             resource.learn(body.version)
-        self.mixed = True
+        self.mixed = self.mixed or not known.agrees(body.version)
         self._count(writer)
         self.plan.streaming.add(writer)
         return True
@@ -217,6 +238,12 @@ class Intake:
 
     def _plan(self, resource: Resource, done: tuple[Range, ...] = ()) -> Plan:
         return Plan(self._config, resource, done, self._rounds)
+
+    def _greet(self, answer: Answer, version: Version) -> None:
+        """Let the first answer of an attempt be judged by what the file has to be."""
+        if not self._greeted:
+            self._on_first(answer, version)
+            self._greeted = True
 
     def _count(self, writer: RangeWriter) -> None:
         served = len(self.plan.streaming | {writer})
@@ -246,10 +273,10 @@ class Intake:
 
     def _begin_check(self) -> None:
         version = self.resource.version
-        # The list's pieces are not those of a compressed form.
-        if self._pieces is None or version is None or version.size is None or version.codings:
+        # The list's pieces are not those of a compressed form: that is decoded first.
+        if self.pieces is None or version is None or version.size is None or version.codings:
             return
-        self.check = PieceCheck(self._pieces, self.part, version.size)
+        self.check = PieceCheck(self.pieces, self.part, version.size)
 
     def _show(self) -> None:
         self._progress.size = self.plan.ranges.size
@@ -267,7 +294,4 @@ class Intake:
             return None
         if not self.received:
             return None
-        if self.mixed and self._expectations.listed:
-            # No address can be asked whether it has all of these; the checksum will tell.
-            version = replace(version, etag=None, last_modified=None)
-        return Journal(self.part.name, version, tuple(self.plan.ranges.snapshot()))
+        return Journal(self.part.name, self.resumable(version), tuple(self.plan.ranges.snapshot()))

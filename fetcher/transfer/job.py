@@ -201,7 +201,7 @@ class FileJob:
         self._transfer = transfer
         self._counts = intake.counts
         if start.journal is not None:
-            intake.resource.verifiable = self._verifiable
+            intake.resource.verifiable = self._expectations.verifiable
             intake.resume(start.journal)
             self._compute(intake, start.journal.version)
         self._check_stopped()
@@ -223,12 +223,7 @@ class FileJob:
             intake = self._transfer.intake
             self._check_room(intake.part, version.size)
             self._compute(intake, version)
-            intake.resource.verifiable = self._verifiable
-
-    @property
-    def _verifiable(self) -> bool:
-        """Whether all bytes will be compared with something in the end."""
-        return bool(self._expectations.stated) or self._meta.get("pieces") is not None
+            intake.resource.verifiable = self._expectations.verifiable
 
     def _compute(self, intake: Intake, version: Version) -> None:
         """Hash the file as it comes; a compressed one is hashed when it is decoded."""
@@ -332,8 +327,11 @@ class FileJob:
         )
         item.line, item.number = self._meta["line"], self._meta.get("number")
         item.out = self._out
+        unused, mirrors = self._meta.get("unused"), self._meta.get("mirrors") or ()
+        if unused:
+            item.notes.append(f"{unused} of its mirrors are not used: {len(mirrors)} are enough")
         if self._transfer is not None:
-            item.notes = list(self._transfer.sources.notes)
+            item.notes += self._transfer.sources.notes
         return item
 
     def _unchanged(self) -> FileItem:
@@ -350,8 +348,9 @@ class FileJob:
             request=self._request,
             part=intake.part,
             version=version,
+            resumable=intake.resumable(version),
             safekeeping=intake.safekeeping,
-            pieces=intake.check is not None,
+            pieces=intake.pieces,
             brought=transfer.trail.all() if transfer.sources.several else [],
             stated=self._expectations.stated,
             record=self._config.record_checksum,

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
 
 from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.disk.part import Part
-from fetcher.errors import SizeMismatchError, Stopped
+from fetcher.errors import Stopped
 from fetcher.rules.pieces import Pieces
 from fetcher.rules.ranges import Range
 
 LOOK_BYTES = 64 << 20
-"""At most so many are hashed in one look, and one piece at least."""
+LOOK_PIECES = 1 << 10
+"""At most so much is hashed in one look, and one piece at least."""
+
+NEAR = 64 << 10
+"""Wrong pieces that are smaller than this, and nearer to each other, come again together: a request
+costs more."""
 
 _BLOCK = 2 << 20
+
+
+class Wrong(NamedTuple):
+    """Pieces that are to come again.
+
+    :ivar start: where the first one begins.
+    :ivar end: where the last one ends.
+    :ivar times: how often the worst of them has been wrong.
+    """
+
+    start: int
+    end: int
+    times: int
 
 
 class PieceCheck:
@@ -30,13 +49,8 @@ class PieceCheck:
     """
 
     def __init__(self, pieces: Pieces, part: Part, size: int) -> None:
-        if not pieces.fits(size):
-            raise SizeMismatchError(
-                f"the list has the hashes of {len(pieces.hashes)} pieces of {pieces.length} bytes "
-                f"for {part.name}, but the server's has {size} bytes: correct the list"
-            )
-        self.failures: Counter[int] = Counter()
-        """How often a piece was wrong."""
+        pieces.check_fits(part.name, size)
+        self._failures: Counter[int] = Counter()
         self._pieces = pieces
         self._part = part
         self._size = size
@@ -54,10 +68,6 @@ class PieceCheck:
         first = self._good.find(0)
         return self._size if first < 0 else first * self._pieces.length
 
-    def index(self, start: int) -> int:
-        """Which piece begins there."""
-        return start // self._pieces.length
-
     def stop(self, reason: Stopped) -> None:
         """Break off; :meth:`look` raises ``reason``."""
         self._stopped = reason
@@ -66,23 +76,31 @@ class PieceCheck:
         """Whether there is a piece to look at."""
         return next(self._unknown(done), None) is not None
 
-    async def look(self, done: Iterable[Range]) -> list[Range]:
+    async def look(self, done: Sequence[Range]) -> list[Wrong]:
         """Hash some of the pieces that are there; those that are wrong.
 
         :param done: what is written and not being written to.
         :raises DiskError: they cannot be read.
         """
-        batch, count = [], 0
-        for index in self._unknown(done):
-            if count >= LOOK_BYTES:
-                break
-            batch.append(index)
-            count += self._pieces.length
+        most = min(LOOK_PIECES, -(-LOOK_BYTES // self._pieces.length))
+        return self._together(await self._compare(islice(self._unknown(done), most)), done)
+
+    async def are_right(self, start: int, end: int) -> bool:
+        """Whether all pieces of a range that is there are right.
+
+        :raises DiskError: they cannot be read.
+        """
+        length = self._pieces.length
+        return not await self._compare(range(start // length, -(-end // length)))
+
+    async def _compare(self, pieces: Iterable[int]) -> list[int]:
+        """Those of the pieces that are wrong."""
+        batch = list(pieces)
         wrong = await run_in_thread(self._hash, batch) if batch else []
         if self._stopped is not None:
             raise self._stopped
-        self.failures.update(wrong)
-        return [self._pieces.span(index, self._size) for index in wrong]
+        self._failures.update(wrong)
+        return wrong
 
     def _unknown(self, done: Iterable[Range]) -> Iterator[int]:
         """The pieces that lie in what is done and have not been found right."""
@@ -94,6 +112,22 @@ class PieceCheck:
             while at >= 0:
                 yield at
                 at = self._good.find(0, at + 1, last)
+
+    def _together(self, wrong: list[int], done: Sequence[Range]) -> list[Wrong]:
+        """Wrong pieces, the small ones that are near to each other joined."""
+        found: list[Wrong] = []
+        for index in wrong:
+            start, end = self._pieces.span(index, self._size)
+            times = self._failures[index]
+            if found and self._pieces.length < NEAR and start - found[-1].end < NEAR:
+                last = found[-1]
+                if any(first <= last.start and end <= behind for first, behind in done):
+                    between = slice(last.end // self._pieces.length, index)
+                    self._good[between] = bytes(len(self._good[between]))
+                    found[-1] = Wrong(last.start, end, max(last.times, times))
+                    continue
+            found.append(Wrong(start, end, times))
+        return found
 
     def _hash(self, batch: list[int]) -> list[int]:
         wrong = []
@@ -109,7 +143,7 @@ class PieceCheck:
         return wrong
 
     def _digest(self, index: int) -> str:
-        digest = hashlib.new(self._pieces.algorithm, usedforsecurity=False)
+        digest = self._pieces.new_hash()
         at, end = self._pieces.span(index, self._size)
         while at < end:
             data = os.pread(self._part.fd, min(_BLOCK, end - at), at)
@@ -117,4 +151,4 @@ class PieceCheck:
                 raise OSError(f"the file ends at {at} instead of {end}")
             digest.update(data)
             at += len(data)
-        return digest.hexdigest()
+        return str(digest.hexdigest())

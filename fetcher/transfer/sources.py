@@ -39,9 +39,9 @@ class Sources:
         return len(self._all) > 1
 
     @property
-    def addresses(self) -> list[str]:
-        """Those that are not given up."""
-        return [each.address for each in (*self._usable, *self._apart)]
+    def count(self) -> int:
+        """How many addresses the file has."""
+        return len(self._all)
 
     def next(self, *, together: bool) -> Source:
         """Where the next connection goes: where it will be the fastest, as far as known.
@@ -50,16 +50,8 @@ class Sources:
         """
         if not together and self.lead in self._usable:
             return self.lead
-        return max(self._usable, key=lambda each: (each.host.bears_more, self._promise(each)))
-
-    def _promise(self, source: Source) -> float:
-        """What one connection more to it is hoped to bring, in bytes a second."""
-        if source.resource.version is None and source.connections:
-            # Let its first answer come.
-            return 0.0
-        known = [each.speed for each in self._usable if each.speed is not None]
-        speed = 2 * max(known, default=1.0) if source.speed is None else source.speed
-        return speed / (1 + source.connections)
+        best = max((each.speed for each in self._usable if each.speed), default=1.0)
+        return max(self._usable, key=lambda each: (each.host.bears_more, _promise(each, best)))
 
     def others_than(self, source: Source) -> bool:
         """Whether a range could come from another address at once."""
@@ -105,3 +97,14 @@ class Sources:
         """
         others = [each.speed for each in self._usable if each is not source and each.speed]
         return remaining >= SLOW_BYTES and SLOW * speed < max(others, default=0.0)
+
+
+def _promise(source: Source, best: float) -> float:
+    """What one connection more to it is hoped to bring, in bytes a second.
+
+    :param best: the most that a connection to any of the addresses has brought.
+    """
+    if source.resource.version is None and source.connections:
+        # Let its first answer come.
+        return 0.0
+    return (2 * best if source.speed is None else source.speed) / (1 + source.connections)

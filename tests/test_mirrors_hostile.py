@@ -1,0 +1,188 @@
+"""Mirrors that lie, die, differ or are busy: no byte of theirs gets a final name unproven, and what
+the others can bring comes."""
+
+from __future__ import annotations
+
+import base64
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fetcher.lists.rows import MAX_MIRRORS
+from tests.crawl import CrawlResult, run_crawl, start_crawl
+from tests.servers.content import Content
+from tests.servers.faults import Status
+from tests.servers.origin import Origin
+from tests.servers.resource import Fault, Gate, Resource
+from tests.test_mirrors import MIB, SPLIT, one
+from tests.test_pieces import metalink
+
+SIZE = 12 * MIB
+GOOD = Content(SIZE, seed=1)
+BAD = Content(SIZE, seed=2)
+DIGEST = "sha-256=:" + base64.b64encode(bytes.fromhex(GOOD.sha256)).decode() + ":"
+
+
+class Site:
+    """Two servers, and crawls over the one file that both have."""
+
+    def __init__(self, origins: list[Origin], tmp_path: Path) -> None:
+        self.origins = origins
+        self.tmp_path = tmp_path
+        self.out = tmp_path / "out"
+        self.final = self.out / "a.bin"
+
+    def serve(self, *resources: Resource | Fault) -> list[str]:
+        """The addresses of the file, the first one's first."""
+        return [
+            origin.add("/a.bin", resource)
+            for origin, resource in zip(self.origins, resources, strict=True)
+        ]
+
+    def listed(self, urls: list[str], checksum: str = "", size: str = "") -> Path:
+        """A list of the file."""
+        path = self.tmp_path / "list.tsv"
+        path.write_text(
+            "name\turl\tchecksum\tsize\tmirrors\n"
+            f"a.bin\t{urls[0]}\t{checksum}\t{size}\t{' '.join(urls[1:])}\n"
+        )
+        return path
+
+    def fetch(self, urls: Path, **settings: str | float) -> CrawlResult:
+        """A whole crawl."""
+        return run_crawl(self.out, urls, settings=SPLIT | settings)
+
+    def interrupt(self, urls: Path, *gates: Gate, **settings: str | float) -> CrawlResult:
+        """A crawl that is stopped when a connection stands at each gate; they are open then."""
+        with start_crawl(self.out, urls, settings=SPLIT | settings) as crawl:
+            for gate in gates:
+                gate.wait_until_held()
+            crawl.send_signal(signal.SIGINT)
+            result = crawl.wait()
+        for gate in gates:
+            gate.open()
+        assert one(result)["error"]["type"] == "Stopped"
+        return result
+
+    @property
+    def asked(self) -> list[int]:
+        """How many requests each server has had."""
+        return [len(origin.requests_for("/a.bin")) for origin in self.origins]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with ExitStack() as stack:
+        yield Site([stack.enter_context(Origin()) for _ in range(2)], tmp_path)
+
+
+def assert_right(result: CrawlResult, site: Site) -> dict[str, Any]:
+    """The file is whole and right; its row of the report."""
+    row = one(result)
+    assert row["status"] == "ok", row
+    assert GOOD.first_difference(site.final) is None
+    return row
+
+
+# --- what may be gone on with -------------------------------------------------------------------
+
+
+def test_retry_tsv_has_no_pieces_that_would_tell_the_bytes_of_mirrors(site: Site) -> None:
+    """The first run mixed, as the pieces would have told; the second has nothing to tell by."""
+    gates = Gate(MIB // 2), Gate(MIB // 2)
+    urls = site.serve(Resource(GOOD, gate=gates[0]), Resource(BAD, gate=gates[1]))
+    site.interrupt(metalink(site.tmp_path / "list.meta4", urls, GOOD), *gates)
+
+    result = site.fetch(site.out / "retry.tsv")
+
+    assert_right(result, site)
+
+
+def test_a_digest_that_is_no_longer_stated_tells_no_bytes_of_mirrors(site: Site) -> None:
+    gates = Gate(MIB // 2), Gate(MIB // 2)
+    first = Resource(GOOD, gate=gates[0], headers={"Repr-Digest": DIGEST})
+    urls = site.serve(first, Resource(BAD, gate=gates[1]))
+    site.interrupt(site.listed(urls), *gates)
+    site.serve(Resource(GOOD), Resource(BAD))
+
+    result = site.fetch(site.listed(urls))
+
+    assert_right(result, site)
+
+
+@pytest.mark.parametrize(
+    ("settings", "stated", "error"),
+    [
+        ({"FETCHER_CHECKSUM": "require"}, None, "NoChecksumError"),
+        ({}, DIGEST, "ChecksumMismatchError"),
+        ({"DOWNLOAD_MAXSIZE": "1M"}, None, "TooLargeError"),
+    ],
+)
+def test_a_mirror_that_goes_on_first_is_asked_for_all_that_the_first_address_is(
+    site: Site, settings: dict[str, str], stated: str | None, error: str
+) -> None:
+    """It has another file under the same ETag, date and size."""
+    gate = Gate(MIB // 2)
+    first = Resource(GOOD, etag='"1"', gate=gate, headers={"Repr-Digest": DIGEST})
+    mirror = Resource(BAD, etag='"1"', headers={"Repr-Digest": stated} if stated else {})
+    urls = site.serve(first, mirror)
+    site.interrupt(site.listed(urls), gate, FETCHER_MAX_SPLITS=1)
+    site.serve(Status(404), mirror)
+
+    result = site.fetch(site.listed(urls), **settings)
+
+    assert one(result)["error"]["type"] == error, one(result)
+    assert not site.final.exists()
+
+
+def test_of_thousands_of_mirrors_the_first_are_used(site: Site) -> None:
+    """All in one line; none of them has the file."""
+    urls = [site.origins[0].add("/a.bin", Status(404))]
+    urls += [site.origins[1].url(f"/{number}") for number in range(20_000)]
+    path = site.tmp_path / "list.txt"
+    path.write_text("\t".join(urls) + "\n")
+
+    result = site.fetch(path)
+
+    assert one(result)["error"]["type"] == "StatusError"
+    assert len(site.origins[1].requests) == MAX_MIRRORS
+    notes = one(result)["notes"]
+    assert notes[0] == (
+        f"{20_000 - MAX_MIRRORS} of its mirrors are not used: {MAX_MIRRORS} are enough"
+    )
+    assert len(notes) == 2 + MAX_MIRRORS, "the others were given up"
+
+
+# --- who lies -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("liar", [0, 1])
+def test_where_pieces_are_of_both_each_is_asked_alone(site: Site, liar: int) -> None:
+    """Every piece is longer than a range, so that all of them hold bytes of both."""
+    contents = (GOOD, BAD) if liar else (BAD, GOOD)
+    urls = site.serve(*(Resource(content, rate=8 * MIB) for content in contents))
+    listed = metalink(site.tmp_path / "list.meta4", urls, GOOD, piece=4 * MIB)
+
+    row = assert_right(site.fetch(listed), site)
+
+    assert len(row["notes"]) == 1
+    assert row["notes"][0].startswith(f"{urls[liar]} was given up: bytes ")
+    assert row["restarts"] == 0
+
+
+@pytest.mark.parametrize("splits", [1, 4])
+def test_the_only_piece_is_of_three_of_whom_one_lies(tmp_path: Path, splits: int) -> None:
+    with ExitStack() as stack:
+        site = Site([stack.enter_context(Origin()) for _ in range(3)], tmp_path)
+        resources = [Resource(content, rate=8 * MIB) for content in (GOOD, BAD, GOOD)]
+        urls = site.serve(*resources)
+        listed = metalink(tmp_path / "list.meta4", urls, GOOD, piece=SIZE)
+
+        row = assert_right(site.fetch(listed, FETCHER_MAX_SPLITS=splits), site)
+
+    assert row["received"] <= 4 * SIZE
+    assert not any(urls[0] in note or urls[2] in note for note in row["notes"])
