@@ -54,6 +54,8 @@ class FileMeta(TypedDict):
     """``algorithm:hex``, if the list says."""
 
     # A job folder may hold rows of an earlier version, without these.
+    variant: str | None
+    """What tells the row from others of its URL, where it has headers of its own."""
     splits: int | None
     """``FETCHER_MAX_SPLITS`` for this file, where it has one of its own."""
     tries: int | None

@@ -12,6 +12,7 @@ from contextlib import suppress
 from urllib.parse import unquote_to_bytes
 
 from fetcher.errors import InvalidNameError
+from fetcher.rules.urls import last_segment
 
 PART_SUFFIX = ".part"
 JOURNAL_SUFFIX = ".part.json"
@@ -79,6 +80,11 @@ def safe_name(text: str) -> str:
         name = "_" + name
     name = _shorten(name, MAX_BYTES)
     return _shorten(name, MAX_BYTES - 1) + "_" if _is_own([name]) else name
+
+
+def url_name(url: str) -> str:
+    """The name of a row that has none: the last segment of its URL, else ``index``."""
+    return safe_name(last_segment(url)) or "index"
 
 
 def _is_own(segments: list[str]) -> bool:

@@ -87,6 +87,8 @@ class FileJob:
         self._out = Path(meta["out"])
         self._opening = Opening(meta, config, ledger)
         owner = f"name:{meta['name']}" if meta["named"] else request.url
+        if meta.get("variant") and not meta["named"]:
+            owner += f"\n{meta['variant']}"
         self._key = hashlib.sha256(owner.encode()).hexdigest()
         self._name = meta["name"]
         if not meta["named"]:
