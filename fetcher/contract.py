@@ -101,8 +101,9 @@ class RangeSink(Protocol):
     """Where a download handler puts the body of a range request (RFC 9110, section 14).
 
     A handler calls, in this order: :meth:`request_headers` at the moment of sending,
-    :meth:`begin` when the answer's head is there, :meth:`write` for each block, and nothing
-    more; it returns, or raises what went wrong. Who repeats requests asks :meth:`next_try`.
+    :meth:`prepare` and :meth:`begin` when the answer's head is there, :meth:`write` for each
+    block, and nothing more; it returns, or raises what went wrong. Who repeats requests asks
+    :meth:`next_try`.
     """
 
     def request_headers(self) -> Mapping[str, str]:
@@ -112,6 +113,13 @@ class RangeSink(Protocol):
         """Leave a way to end the transfer at once; called again for each new step.
 
         :raises Stopped: or another reason, when the transfer has been ended before.
+        """
+
+    async def prepare(self, answer: Answer) -> None:
+        """Find out what is needed to judge the answer; its body has to wait.
+
+        :raises FetchError: when that cannot be done, or the transfer has been ended meanwhile; the
+            connection is to be closed.
         """
 
     def begin(self, answer: Answer) -> bool:

@@ -31,6 +31,8 @@ class Owner:
     def headers_for(self, writer: RangeWriter) -> Mapping[str, str]:
         return {"Range": writer.range_header()}
 
+    async def prepare(self, answer: Answer) -> None: ...
+
     def accept(self, writer: RangeWriter, answer: Answer) -> bool:
         self.accepted.append((writer, answer))
         return self.wanted

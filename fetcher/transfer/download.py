@@ -89,8 +89,7 @@ class Download:
             else:
                 computed = await self.safekeeping.checksums(size)
         except Stopped:
-            whole = Journal(self.part.name, self.version, ((0, size),) if size else ())
-            await run_in_thread(self.part.checkpoint, whole)
+            await run_in_thread(self._keep)
             raise
         self.checksum = computed.get(self.record) or next(iter(computed.values()), None)
         verified = ["size"]
@@ -112,8 +111,13 @@ class Download:
         """Give the file its final name and remember it.
 
         :raises DiskError: when that cannot be done; the part stays.
+        :raises Stopped: the run is stopped while another process keeps it from being remembered.
         """
-        await run_in_thread(self._commit)
+        try:
+            await run_in_thread(self._commit)
+        except Stopped:
+            await run_in_thread(self._keep)
+            raise
 
     def stop(self, reason: Stopped) -> None:
         """Break off a verification; :meth:`verify` raises ``reason``."""
@@ -161,6 +165,11 @@ class Download:
                 f"server's has {self._decoding.size}: correct the list"
             )
         return computed
+
+    def _keep(self) -> None:
+        """All of it is there: so say the journal."""
+        size = self.version.size
+        self.part.checkpoint(Journal(self.part.name, self.version, ((0, size),) if size else ()))
 
     def _commit(self) -> None:
         self.part.cut(self.version.size or 0)

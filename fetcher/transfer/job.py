@@ -6,7 +6,6 @@ a :class:`FileItem`; no error leaves here but bugs.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from pathlib import Path
@@ -29,7 +28,6 @@ from fetcher.errors import (
 from fetcher.items import FileItem
 from fetcher.rules.answers import Version, version_of
 from fetcher.rules.existing import Action, Completed
-from fetcher.rules.names import disposition_name
 from fetcher.rules.pieces import Pieces
 from fetcher.rules.resource import Resource
 from fetcher.rules.urls import redact
@@ -41,6 +39,7 @@ from fetcher.transfer.hosts import Hosts
 from fetcher.transfer.intake import Counts, Intake
 from fetcher.transfer.opening import Opening, Start
 from fetcher.transfer.probe import Probe
+from fetcher.transfer.server_name import ServerName
 from fetcher.transfer.source import Source
 
 MIRROR_ROUNDS = 4
@@ -86,16 +85,8 @@ class FileJob:
         self._progress = progress
         self._out = Path(meta["out"])
         self._opening = Opening(meta, config, ledger)
-        owner = f"name:{meta['name']}" if meta["named"] else request.url
-        if meta.get("variant") and not meta["named"]:
-            owner += f"\n{meta['variant']}"
-        self._key = hashlib.sha256(owner.encode()).hexdigest()
+        self._server = ServerName(meta, request.url, ledger)
         self._name = meta["name"]
-        if not meta["named"]:
-            self._name = ledger.server_name(self._key) or self._name
-        if ledger.owner(self._name) not in (None, self._key):
-            # Another row's server has taken the name; what stands there is not this row's.
-            self._name = ledger.claim_server_name(self._key, self._name)
         self._remembered: Completed | None = None
         self._expectations = Expectations(meta, config)
         self._transfer: Transfer | None = None
@@ -134,20 +125,24 @@ class FileJob:
     # --- before the first byte ------------------------------------------------------------------
 
     async def _fetch(self) -> FileItem:
+        start = await run_in_thread(self._first_start)
         while True:
             try:
-                return await self._fetch_as_named()
+                return await self._fetch_from(start)
             except Renamed:
-                continue
+                start = await run_in_thread(self._opening.start, self._name)
 
-    async def _fetch_as_named(self) -> FileItem:
-        start = await run_in_thread(self._opening.start, self._name)
+    def _first_start(self) -> Start:
+        return self._opening.start(self._server.first())
+
+    async def _fetch_from(self, start: Start) -> FileItem:
         self._name, self._remembered = start.name, start.remembered
         if start.part is None:
             return self._unchanged() if start.action is Action.KEEP else await self._compare()
         try:
             return await self._fetch_into(start.part, start)
         except BaseException:
+            await self._server.close()
             await run_in_thread(self._leave, start.part)
             raise
 
@@ -181,7 +176,10 @@ class FileJob:
         for request in requests:
             known = Resource() if sources else resource
             host = self._hosts.of(request.url)
-            sources.append(Source(request, self._send, host, self._progress, intake, known))
+            source = Source(
+                request, self._send, host, self._progress, intake, known, self._before_first
+            )
+            sources.append(source)
         return Transfer(intake, sources, self._config)
 
     async def _fetch_into(self, part: Part, start: Start) -> FileItem:
@@ -207,7 +205,7 @@ class FileJob:
         if answer.status == 304:
             raise NotModified
         self._expectations.meet(self._name, answer, version)
-        self._take_server_name(answer)
+        self._take_server_name()
         if self._transfer is not None:
             intake = self._transfer.intake
             self._check_room(intake.part, version.size)
@@ -223,33 +221,23 @@ class FileJob:
         """Hash the file as it comes; a compressed one is hashed when it is decoded."""
         intake.safekeeping.compute(() if version.codings else self._expectations.algorithms)
 
-    def _server_name(self, answer: Answer) -> str | None:
-        """Another name that the server gives to a row without one; None where there is none."""
-        if self._meta["named"] or self._ledger.server_name(self._key) is not None:
-            return None
-        name = disposition_name(answer.headers.get("content-disposition", ""))
-        if not name or name == self._name:
-            return None
-        return self._ledger.claim_server_name(self._key, name, self._opening.is_begun)
+    async def _before_first(self, answer: Answer) -> None:
+        """What the first answer calls the file matters as long as nothing has been written."""
+        if self._transfer is not None and not self._transfer.intake.received:
+            await self._server.find_place(answer, self._name, self._opening)
 
-    def _take_server_name(self, answer: Answer) -> None:
+    def _take_server_name(self) -> None:
         """Go on under the name that the server gives, as long as nothing has been written."""
         intake = self._transfer.intake if self._transfer is not None else None
-        if intake is None or intake.received:
+        place = self._server.take_place()
+        if intake is None or place is None:
             return
-        name = self._server_name(answer)
-        if name is None:
-            return
-        self._name = self._progress.name = name
-        if self._opening.standing(self._name) is not None:
-            raise Renamed
-        part = Part(self._out, name)
-        if part.resumable is not None:
-            part.close()
+        self._name = self._progress.name = place.name
+        if place.part is None:
             raise Renamed
         intake.part.discard()
         intake.part.close()
-        intake.adopt(part)
+        intake.adopt(place.part)
 
     def _check_room(self, part: Part, size: int | None) -> None:
         if size is None:
@@ -270,7 +258,7 @@ class FileJob:
         self._check_stopped()
         stated = await self._probe.size()
         if self._probe.answer is not None:
-            name = self._server_name(self._probe.answer)
+            name = await self._server.given(self._probe.answer, self._name, self._opening)
             if name is not None:
                 self._name = name
                 raise Renamed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from scrapy import Request
 
@@ -26,6 +26,8 @@ class Source:
     :param progress: kept up to date for displays.
     :param intake: takes the bytes.
     :param resource: what is known of the file there.
+    :param on_answer: called with each answer before it is judged, while the address decides about
+        the file's version.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Source:
         progress: FileProgress,
         intake: Intake,
         resource: Resource,
+        on_answer: Callable[[Answer], Awaitable[None]],
     ) -> None:
         self.address = request.url
         self.requester = Requester(request, send)
@@ -48,6 +51,7 @@ class Source:
         self.speed: float | None = None
         """Bytes a second of one connection lately; None until one has brought something."""
         self._progress = progress
+        self._on_answer = on_answer
         self._connected: set[RangeWriter] = set()
         self._trail: Trail | None = None
         self._on_proven: Callable[[], None] = lambda: None
@@ -78,6 +82,11 @@ class Source:
             self._connected.add(writer)
             self._progress.connections += 1
         return self.resource.headers(writer.range_header())
+
+    async def prepare(self, answer: Answer) -> None:
+        """See ``Owner.prepare``."""
+        if self.resource is self.intake.resource:
+            await self._on_answer(answer)
 
     def accept(self, writer: RangeWriter, answer: Answer) -> bool:
         """See ``Owner.accept``."""

@@ -20,6 +20,9 @@ class Owner(Protocol):
     def headers_for(self, writer: RangeWriter) -> Mapping[str, str]:
         """The headers of the writer's next request."""
 
+    async def prepare(self, answer: Answer) -> None:
+        """See :meth:`RangeSink.prepare`."""
+
     def accept(self, writer: RangeWriter, answer: Answer) -> bool:
         """Judge an answer before its body; see :meth:`RangeSink.begin`."""
 
@@ -110,6 +113,12 @@ class RangeWriter:
     async def until_stopped(self) -> None:
         """Return when :meth:`stop` has been called."""
         await self._stopping.wait()
+
+    async def prepare(self, answer: Answer) -> None:
+        """See ``RangeSink.prepare``."""
+        await self._owner.prepare(answer)
+        if self._reason is not None:
+            raise self._reason
 
     def begin(self, answer: Answer) -> bool:
         """See ``RangeSink.begin``."""
