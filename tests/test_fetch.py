@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import signal
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tests.conftest import CertificateAuthority
 from tests.crawl import run_crawl, start_crawl, wait_for, write_list
 from tests.servers.content import Content
+from tests.servers.exchange import Exchange
 from tests.servers.faults import (
     Close,
     NoContentLength,
@@ -24,7 +26,7 @@ from tests.servers.faults import (
 )
 from tests.servers.origin import Origin
 from tests.servers.relay import Tunnel
-from tests.servers.resource import Gate, Resource
+from tests.servers.resource import Fault, Gate, Resource
 
 MIB = 1 << 20
 
@@ -653,6 +655,55 @@ def test_each_scheme_has_its_proxy(
     assert not any("proxy-authorization" in record.headers for record in tls.requests)
     assert rows["near.bin"]["error"]["type"] == "CertificateError"
     assert "s3cret" not in result.stderr
+
+
+def test_a_proxy_gets_its_login_wherever_redirects_lead_and_nobody_else_does(
+    origin: Origin, certificate_authority: CertificateAuthority, tmp_path: Path
+) -> None:
+    content = Content(MIB, seed=1)
+    logins = {scheme: base64.b64encode(f"{scheme}:s3cret".encode()).decode() for scheme in "ab"}
+
+    def by_proxy(location: str) -> Resource:
+        def script(exchange: Exchange) -> Fault:
+            given = exchange.headers.get("proxy-authorization")
+            return Redirect(location) if given == f"Basic {logins['a']}" else Status(407)
+
+        return Resource(content, script=script)
+
+    near = origin.add("/near", content).replace("127.0.0.1", "localhost")
+    with Origin(certificate_authority.server_context("one.example", "two.example")) as tls:
+        origin.add("/first", by_proxy("http://other.example/second"))
+        origin.add("/second", by_proxy("https://one.example/third"))
+        tls.add("/third", Redirect("https://two.example/fourth"))
+        tls.add("/fourth", content)
+        origin.add("/aside", by_proxy(near))
+        urls = [f"http://elsewhere.example/{path}" for path in ("first", "aside")]
+        rows = [{"url": url, "headers": {"X-Key": "r0w", "Authorization": "r0w"}} for url in urls]
+        (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        with Tunnel(tls.port) as tunnel:
+            proxies = {
+                "http_proxy": origin.url("").replace("//", "//a:s3cret@").rstrip("/"),
+                "https_proxy": tunnel.url.replace("//", "//b:s3cret@"),
+                "no_proxy": "localhost",
+            }
+            result = run_crawl(
+                tmp_path / "out",
+                tmp_path / "list.jsonl",
+                env=certificate_authority.env | proxies,
+            )
+
+    assert result.returncode == 0, result.stderr
+    for name in ("first", "aside"):
+        assert checksum(tmp_path / "out" / name) == content.sha256
+    assert {head.split()[1] for head in tunnel.asked} == {"one.example:443", "two.example:443"}
+    assert all(f"Proxy-Authorization: Basic {logins['b']}\r\n" in head for head in tunnel.asked)
+    for record in (*tls.requests, *origin.requests):
+        to_the_row = "elsewhere.example" in record.target
+        assert ("x-key" in record.headers) is to_the_row, record.target
+        assert ("authorization" in record.headers) is to_the_row, record.target
+        to_the_proxy = record.target.startswith("http://")
+        assert ("proxy-authorization" in record.headers) is to_the_proxy, record.target
+    assert "r0w" not in "".join(tunnel.asked)
 
 
 def test_job_folder_that_others_may_write_to_is_refused(origin: Origin, tmp_path: Path) -> None:
