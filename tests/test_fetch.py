@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fetcher.disk.ledger import Ledger
 from tests.conftest import CertificateAuthority
 from tests.crawl import run_crawl, start_crawl, wait_for, write_list
 from tests.servers.content import Content
@@ -617,6 +618,32 @@ def test_list_from_a_pipe_begins_before_it_ends(origin: Origin, tmp_path: Path) 
 
     assert result.returncode == 0, result.stderr
     assert names_in(out) == {"a.bin"}
+
+
+def test_a_checksum_of_another_kind_than_was_recorded_is_not_taken_as_kept(
+    origin: Origin, tmp_path: Path
+) -> None:
+    old, new = Content(3000, seed=1), Content(3000, seed=2)
+    out, urls = tmp_path / "out", tmp_path / "list.tsv"
+
+    def run(checksum: str) -> tuple[str, int]:
+        before = len(origin.requests)
+        urls.write_text(f"name\turl\tchecksum\na.bin\t{origin.url('/a.bin')}\t{checksum}\n")
+        result = run_crawl(out, urls=urls)
+        return result.report[0]["status"], len(origin.requests) - before
+
+    origin.add("/a.bin", old)
+    assert run("") == ("ok", 1)
+    assert run(f"md5:{old.digest('md5')}") == ("unchanged", 0)
+    ledger = Ledger(out)
+    completed = ledger.find("a.bin")
+    ledger.close()
+    assert completed is not None
+    assert completed.known("md5:") == f"md5:{old.digest('md5')}", "the next run need not hash it"
+    origin.replace("/a.bin", new)
+    assert run(f"md5:{new.digest('md5')}") == ("ok", 1)
+    assert checksum(out / "a.bin") == new.sha256
+    assert run(f"sha512:{new.digest('sha512')}") == ("unchanged", 0)
 
 
 def test_each_scheme_has_its_proxy(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import astuple
 from pathlib import Path
@@ -72,7 +72,7 @@ class Ledger:
             " FROM completed WHERE name = ?",
             name,
         )
-        return Completed(*row) if row else None
+        return _completed(row) if row else None
 
     def each(self) -> Iterator[Completed]:
         """All that is remembered, in the order of the names; over a connection of its own.
@@ -84,7 +84,7 @@ class Ledger:
                 "SELECT name, size, mtime_ns, etag, last_modified, checksum"
                 " FROM completed ORDER BY name"
             ):
-                yield Completed(*row)
+                yield _completed(row)
 
     def record(self, completed: Completed) -> None:
         """Remember a file; at once, so that a killed process has not forgotten it.
@@ -92,9 +92,12 @@ class Ledger:
         :raises DiskError: when that cannot be done.
         :raises Stopped: see :class:`Ledger`.
         """
+        *values, others = astuple(completed)
+        if others:
+            values[-1] = " ".join((completed.checksum or "", *others))
         self._change(
             lambda: self._db.execute(
-                "INSERT OR REPLACE INTO completed VALUES (?, ?, ?, ?, ?, ?)", astuple(completed)
+                "INSERT OR REPLACE INTO completed VALUES (?, ?, ?, ?, ?, ?)", values
             )
         )
 
@@ -218,6 +221,12 @@ class Ledger:
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=LOOK_SECONDS, check_same_thread=False)
+
+
+def _completed(row: Sequence[Any]) -> Completed:
+    name, size, mtime_ns, etag, last_modified, checksums = row
+    checksum, *others = (checksums or "").split(" ")
+    return Completed(name, size, mtime_ns, etag, last_modified, checksum or None, tuple(others))
 
 
 def _prepare(db: sqlite3.Connection) -> None:

@@ -55,6 +55,7 @@ class Download:
     ledger: Ledger
     replaces: os.stat_result | None
     checksum: str | None = field(default=None, init=False)
+    _others: tuple[str, ...] = field(default=(), init=False)
     _decoding: Decoding | None = field(default=None, init=False)
     _stopping: Event = field(default_factory=Event, init=False)
 
@@ -92,6 +93,7 @@ class Download:
             await run_in_thread(self._keep)
             raise
         self.checksum = computed.get(self.record) or next(iter(computed.values()), None)
+        self._others = tuple(each for each in computed.values() if each != self.checksum)
         verified = ["size"]
         if self.version.validator:
             verified.append(self.version.validator)
@@ -186,6 +188,7 @@ class Download:
                 etag=self.version.etag,
                 last_modified=self.version.last_modified,
                 checksum=self.checksum,
+                others=self._others,
             )
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from scrapy import Request
@@ -53,6 +54,10 @@ class NotModified(Exception):  # noqa: N818 - an outcome, not an error
 
 class Renamed(Exception):  # noqa: N818 - an outcome, not an error
     """The server gives the file a name under which something already stands."""
+
+
+class Hashed(Exception):  # noqa: N818 - an outcome, not an error
+    """What the list asks for is known of the file by now."""
 
 
 class FileJob:
@@ -129,7 +134,7 @@ class FileJob:
         while True:
             try:
                 return await self._fetch_from(start)
-            except Renamed:
+            except (Renamed, Hashed):
                 start = await run_in_thread(self._opening.start, self._name)
 
     def _first_start(self) -> Start:
@@ -137,6 +142,9 @@ class FileJob:
 
     async def _fetch_from(self, start: Start) -> FileItem:
         self._name, self._remembered = start.name, start.remembered
+        if start.action is Action.HASH:
+            await self._hash()
+            raise Hashed
         if start.part is None:
             return self._unchanged() if start.action is Action.KEEP else await self._compare()
         try:
@@ -250,7 +258,21 @@ class FileJob:
                 "left: make room and run again"
             )
 
-    # --- somebody's file ------------------------------------------------------------------------
+    # --- what stands there ------------------------------------------------------------------------
+
+    async def _hash(self) -> None:
+        """Compute the list's kind of checksum of a file of ours, and remember it."""
+        remembered, checksum = self._remembered, self._meta["checksum"]
+        if remembered is None or checksum is None:
+            return
+        computed = await self._checksum(checksum.partition(":")[0])
+        others = (*remembered.others, computed)
+        await run_in_thread(self._ledger.record, replace(remembered, others=others))
+
+    async def _checksum(self, algorithm: str) -> str:
+        self._hashing = FileHash(self._out / self._name, algorithm)
+        self._check_stopped()
+        return await run_in_thread(self._hashing.checksum)
 
     async def _compare(self) -> FileItem:
         """Ask the server for the size; nothing of the file that stands there is touched."""
@@ -274,9 +296,7 @@ class FileJob:
         same = same and (size == found.st_size or (size is None and checksum is not None))
         if same and checksum is not None:
             algorithm = checksum.partition(":")[0]
-            self._hashing = FileHash(path, algorithm)
-            self._check_stopped()
-            same = await run_in_thread(self._hashing.checksum) == checksum
+            same = await self._checksum(algorithm) == checksum
             verified.append(algorithm)
         if not same:
             raise ForeignFileError(
