@@ -66,6 +66,8 @@ class FileMeta(TypedDict):
     # A job folder may hold rows of an earlier version, without these.
     sums: str | None
     """``algorithm:hex``, if the file of checksums says more than the list."""
+    variant: str | None
+    """What tells the row from others of its URL, where it has headers of its own."""
     splits: int | None
     """``FETCHER_MAX_SPLITS`` for this file, where it has one of its own."""
     tries: int | None
@@ -133,9 +135,9 @@ class RangeSink(Protocol):
     """Where a download handler puts the body of a range request (RFC 9110, section 14).
 
     A handler calls, in this order: :meth:`request_headers` at the moment of sending,
-    :meth:`begin` when the answer's head is there, :meth:`write` for each block, and nothing
-    more; it returns, or raises what went wrong. Where ``FETCHER_RATE_LIMIT`` is set, it asks
-    :meth:`pace` before each request, and before it reads on. Who repeats requests asks
+    :meth:`prepare` and :meth:`begin` when the answer's head is there, :meth:`write` for each
+    block, and nothing more; it returns, or raises what went wrong. Where ``FETCHER_RATE_LIMIT`` is
+    set, it asks :meth:`pace` before each request, and before it reads on. Who repeats requests asks
     :meth:`next_try`.
     """
 
@@ -146,6 +148,13 @@ class RangeSink(Protocol):
         """Leave a way to end the transfer at once; called again for each new step.
 
         :raises Stopped: or another reason, when the transfer has been ended before.
+        """
+
+    async def prepare(self, answer: Answer) -> None:
+        """Find out what is needed to judge the answer; its body has to wait.
+
+        :raises FetchError: when that cannot be done, or the transfer has been ended meanwhile; the
+            connection is to be closed.
         """
 
     def begin(self, answer: Answer) -> bool:

@@ -25,7 +25,8 @@ FETCHER_IF_EXISTS = "skip"
 request, fetched again only if changed), `overwrite`, `rename`."""
 
 FETCHER_MAX_TRIES = 5
-"""Tries of a range without progress; progress resets the count."""
+"""Tries of a range without progress; progress resets the count. Less than `FETCHER_STALL_SPEED`
+over a whole try, its pause and connecting included, is none."""
 
 FETCHER_RETRY_BACKOFF = 1.0
 """Seconds before the first retry, doubling with jitter up to 60."""

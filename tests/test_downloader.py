@@ -22,6 +22,7 @@ from fetcher import Downloader, Results, SessionConfig
 from fetcher.errors import ChecksumMismatchError, DiskError, ForeignFileError, StatusError
 from tests.crawl import PROJECT, clean_environment, wait_for
 from tests.servers.content import Content
+from tests.servers.exchange import Exchange
 from tests.servers.faults import Status
 from tests.servers.origin import Origin
 from tests.servers.resource import Resource
@@ -128,6 +129,51 @@ def test_each_file_has_its_own_folder_name_and_options(origin: Origin, tmp_path:
     assert {record.headers["x-all"] for record in origin.requests} == {"1"}
     assert origin.requests_for("/a.bin")[0].headers["x-key"] == "all"
     assert not list(tmp_path.rglob("report*"))
+
+
+def test_one_folder_spelled_in_many_ways_is_one(origin: Origin, tmp_path: Path) -> None:
+    """And so no file is taken for there that is another one."""
+    contents = [Content(3000, seed=seed) for seed in range(5)]
+    urls = [origin.add(f"/{at}/a.bin", content) for at, content in enumerate(contents)]
+    (tmp_path / "data" / "sub").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("data")
+    downloader = Downloader(max_parallel=1)
+    folders = [tmp_path / "data", tmp_path / "link", tmp_path / "data" / "sub" / ".."]
+    for url, folder in zip(urls, folders, strict=False):
+        downloader.enqueue_file(url, path=folder)
+    downloader.enqueue_file(urls[3], path=folders[1], filename="sub/a.bin")
+    downloader.enqueue_file(urls[4], path=tmp_path / "link" / "sub")
+    downloader.enqueue_file(urls[0], path=folders[1], filename="a.bin")
+
+    results = downloader.download()
+
+    names = ["data/a.bin", "link/a.1.bin", "data/sub/../a.2.bin", "link/sub/a.bin"]
+    names += ["link/sub/a.1.bin", "link/a.bin"]
+    assert results == [str(tmp_path / name) for name in names]
+    for path, content in zip(results, [*contents, contents[0]], strict=True):
+        assert Path(path).read_bytes() == content.read(0, 3000)
+
+
+@pytest.mark.parametrize("name", ["", "server.bin"])
+def test_one_address_asked_by_other_headers_is_another_file(
+    origin: Origin, tmp_path: Path, name: str
+) -> None:
+    answer = {"Content-Disposition": f"attachment; filename={name}"} if name else {}
+
+    def script(exchange: Exchange) -> Status:
+        return Status(200, answer, exchange.headers["x-v"].encode() * 100)
+
+    url = origin.add("/a.bin", Resource(CONTENT, script=script))
+    downloader = Downloader(max_parallel=1)
+    for version in ("1", "2", "1"):
+        downloader.enqueue_file(url, path=tmp_path, headers={"X-V": version})
+
+    results = downloader.download()
+
+    assert [Path(path).read_bytes()[:1] for path in results] == [b"1", b"2", b"1"]
+    wanted = name or "a.bin"
+    numbered = wanted.replace(".", ".1.")
+    assert [Path(path).name for path in results] == [wanted, numbered, wanted]
 
 
 def test_it_runs_again_from_threads_and_inside_event_loops(origin: Origin, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ DATA = b"twenty bytes of data"
 SHA256 = "sha256:" + "a" * 64
 OTHER_SHA256 = "sha256:" + "b" * 64
 MD5 = "md5:" + "c" * 32
+SHA1 = "sha1:" + "d" * 40
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def found(tmp_path: Path) -> os.stat_result:
 
 @pytest.fixture
 def ours(found: os.stat_result) -> Completed:
-    return Completed("file", found.st_size, found.st_mtime_ns, checksum=SHA256)
+    return Completed("file", found.st_size, found.st_mtime_ns, checksum=SHA256, others=(SHA1,))
 
 
 @pytest.mark.parametrize("policy", IF_EXISTS)
@@ -45,7 +46,7 @@ def test_where_nothing_stands_it_is_fetched(policy: str, ours: Completed) -> Non
     ],
 )
 @pytest.mark.parametrize("size", [None, len(DATA)])
-@pytest.mark.parametrize("checksum", [None, SHA256, MD5])
+@pytest.mark.parametrize("checksum", [None, SHA256, SHA1])
 def test_a_file_of_ours(
     policy: str,
     action: Action,
@@ -68,7 +69,15 @@ def test_a_file_of_ours(
 )
 @pytest.mark.parametrize(
     ("size", "checksum"),
-    [(21, None), (0, None), (None, OTHER_SHA256), (21, SHA256), (len(DATA), OTHER_SHA256)],
+    [
+        (21, None),
+        (0, None),
+        (21, MD5),
+        (None, OTHER_SHA256),
+        (None, SHA1[:-1] + "e"),
+        (21, SHA256),
+        (len(DATA), OTHER_SHA256),
+    ],
 )
 def test_a_file_of_ours_that_the_list_wants_to_be_another(
     policy: str,
@@ -100,10 +109,21 @@ def test_somebodys_file(
         assert decide(policy, found, remembered, size, checksum) is action
 
 
-def test_a_file_without_a_recorded_checksum_is_not_contradicted_by_one(
-    found: os.stat_result, ours: Completed
+@pytest.mark.parametrize(
+    ("policy", "action"),
+    [
+        ("skip", Action.HASH),
+        ("update", Action.HASH),
+        ("overwrite", Action.FETCH),
+        ("rename", Action.RENAME),
+    ],
+)
+def test_a_file_of_ours_of_which_the_lists_checksum_is_not_known(
+    policy: str, action: Action, found: os.stat_result, ours: Completed
 ) -> None:
-    assert decide("skip", found, replace(ours, checksum=None), None, SHA256) is Action.KEEP
+    assert decide(policy, found, ours, None, MD5) is action
+    assert decide(policy, found, ours, len(DATA), MD5) is action
+    assert decide(policy, found, replace(ours, checksum=None), None, SHA256) is action
 
 
 def test_a_completed_file_is_described_by_size_and_time(

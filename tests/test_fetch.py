@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from fetcher.disk.ledger import Ledger
 from tests.conftest import CertificateAuthority
 from tests.crawl import run_crawl, start_crawl, wait_for, write_list
 from tests.servers.content import Content
+from tests.servers.exchange import Exchange
 from tests.servers.faults import (
     Close,
     NoContentLength,
@@ -24,7 +27,7 @@ from tests.servers.faults import (
 )
 from tests.servers.origin import Origin
 from tests.servers.relay import Tunnel
-from tests.servers.resource import Gate, Resource
+from tests.servers.resource import Fault, Gate, Resource
 
 MIB = 1 << 20
 
@@ -662,6 +665,32 @@ def test_list_from_a_pipe_begins_before_it_ends(origin: Origin, tmp_path: Path) 
     assert names_in(out) == {"a.bin"}
 
 
+def test_a_checksum_of_another_kind_than_was_recorded_is_not_taken_as_kept(
+    origin: Origin, tmp_path: Path
+) -> None:
+    old, new = Content(3000, seed=1), Content(3000, seed=2)
+    out, urls = tmp_path / "out", tmp_path / "list.tsv"
+
+    def run(checksum: str) -> tuple[str, int]:
+        before = len(origin.requests)
+        urls.write_text(f"name\turl\tchecksum\na.bin\t{origin.url('/a.bin')}\t{checksum}\n")
+        result = run_crawl(out, urls=urls)
+        return result.report[0]["status"], len(origin.requests) - before
+
+    origin.add("/a.bin", old)
+    assert run("") == ("ok", 1)
+    assert run(f"md5:{old.digest('md5')}") == ("unchanged", 0)
+    ledger = Ledger(out)
+    completed = ledger.find("a.bin")
+    ledger.close()
+    assert completed is not None
+    assert completed.known("md5:") == f"md5:{old.digest('md5')}", "the next run need not hash it"
+    origin.replace("/a.bin", new)
+    assert run(f"md5:{new.digest('md5')}") == ("ok", 1)
+    assert checksum(out / "a.bin") == new.sha256
+    assert run(f"sha512:{new.digest('sha512')}") == ("unchanged", 0)
+
+
 def test_each_scheme_has_its_proxy(
     origin: Origin, certificate_authority: CertificateAuthority, tmp_path: Path
 ) -> None:
@@ -698,6 +727,55 @@ def test_each_scheme_has_its_proxy(
     assert not any("proxy-authorization" in record.headers for record in tls.requests)
     assert rows["near.bin"]["error"]["type"] == "CertificateError"
     assert "s3cret" not in result.stderr
+
+
+def test_a_proxy_gets_its_login_wherever_redirects_lead_and_nobody_else_does(
+    origin: Origin, certificate_authority: CertificateAuthority, tmp_path: Path
+) -> None:
+    content = Content(MIB, seed=1)
+    logins = {scheme: base64.b64encode(f"{scheme}:s3cret".encode()).decode() for scheme in "ab"}
+
+    def by_proxy(location: str) -> Resource:
+        def script(exchange: Exchange) -> Fault:
+            given = exchange.headers.get("proxy-authorization")
+            return Redirect(location) if given == f"Basic {logins['a']}" else Status(407)
+
+        return Resource(content, script=script)
+
+    near = origin.add("/near", content).replace("127.0.0.1", "localhost")
+    with Origin(certificate_authority.server_context("one.example", "two.example")) as tls:
+        origin.add("/first", by_proxy("http://other.example/second"))
+        origin.add("/second", by_proxy("https://one.example/third"))
+        tls.add("/third", Redirect("https://two.example/fourth"))
+        tls.add("/fourth", content)
+        origin.add("/aside", by_proxy(near))
+        urls = [f"http://elsewhere.example/{path}" for path in ("first", "aside")]
+        rows = [{"url": url, "headers": {"X-Key": "r0w", "Authorization": "r0w"}} for url in urls]
+        (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        with Tunnel(tls.port) as tunnel:
+            proxies = {
+                "http_proxy": origin.url("").replace("//", "//a:s3cret@").rstrip("/"),
+                "https_proxy": tunnel.url.replace("//", "//b:s3cret@"),
+                "no_proxy": "localhost",
+            }
+            result = run_crawl(
+                tmp_path / "out",
+                tmp_path / "list.jsonl",
+                env=certificate_authority.env | proxies,
+            )
+
+    assert result.returncode == 0, result.stderr
+    for name in ("first", "aside"):
+        assert checksum(tmp_path / "out" / name) == content.sha256
+    assert {head.split()[1] for head in tunnel.asked} == {"one.example:443", "two.example:443"}
+    assert all(f"Proxy-Authorization: Basic {logins['b']}\r\n" in head for head in tunnel.asked)
+    for record in (*tls.requests, *origin.requests):
+        to_the_row = "elsewhere.example" in record.target
+        assert ("x-key" in record.headers) is to_the_row, record.target
+        assert ("authorization" in record.headers) is to_the_row, record.target
+        to_the_proxy = record.target.startswith("http://")
+        assert ("proxy-authorization" in record.headers) is to_the_proxy, record.target
+    assert "r0w" not in "".join(tunnel.asked)
 
 
 def test_job_folder_that_others_may_write_to_is_refused(origin: Origin, tmp_path: Path) -> None:

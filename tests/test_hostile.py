@@ -15,6 +15,7 @@ from tests.crawl import CrawlResult, run_crawl, start_crawl, wait_for
 from tests.servers.content import Bytes, Content
 from tests.servers.exchange import Exchange
 from tests.servers.faults import (
+    Close,
     Headers,
     IgnoreRange,
     NoContentLength,
@@ -390,6 +391,28 @@ def test_a_file_that_somebody_puts_under_the_name_meanwhile_is_kept(
 
     assert result.report[0]["error"]["type"] == "ForeignFileError"
     assert (out / "a.bin").read_bytes() == b"precious"
+
+
+def test_a_byte_a_connection_comes_to_an_end(origin: Origin, tmp_path: Path) -> None:
+    origin.add("/a.bin", Resource(Content(MIB, OLD), script=lambda _: Close(after=1)))
+
+    speed = {"FETCHER_STALL_SPEED": 20, "FETCHER_RETRY_BACKOFF": 0.2}
+    crawl = fetch(origin, tmp_path / "out", FETCHER_MAX_TRIES=3, **speed)
+
+    assert crawl.report[0]["error"]["type"] == "ConnectionFailedError"
+    assert len(origin.requests) < 10
+
+
+def test_a_server_that_breaks_every_few_bytes_is_asked_until_it_is_through(
+    origin: Origin, tmp_path: Path
+) -> None:
+    content = Content(MIB, OLD)
+    origin.add("/a.bin", Resource(content, script=lambda _: Close(after=content.size // 16)))
+
+    crawl = fetch(origin, tmp_path / "out", FETCHER_MAX_TRIES=2)
+
+    assert crawl.returncode == 0, crawl.stderr
+    assert checksum(tmp_path / "out" / "a.bin") == content.sha256
 
 
 def test_a_signal_breaks_off_the_hashing_of_somebodys_file(origin: Origin, tmp_path: Path) -> None:

@@ -12,12 +12,20 @@ from pathlib import Path
 import pytest
 
 from fetcher.disk.ledger import Ledger
-from fetcher.errors import DiskError
+from fetcher.errors import DiskError, Stopped
 from fetcher.rules.existing import Completed
 from fetcher.rules.names import STATE_FOLDER
 from tests.crawl import PROJECT
 
-FILE = Completed("a/b.tar", 10 << 30, 1445412480_123456789, '"e"', "yesterday", "md5:" + "0" * 32)
+FILE = Completed(
+    "a/b.tar",
+    10 << 30,
+    1445412480_123456789,
+    '"e"',
+    "yesterday",
+    "md5:" + "0" * 32,
+    ("sha1:" + "1" * 40, "sha256:" + "2" * 64),
+)
 
 WRITER = """
 import sys
@@ -175,6 +183,29 @@ def test_a_row_keeps_its_name_once_it_is_completed(ledger: Ledger) -> None:
     name = ledger.claim_server_name("key", "a.tar")
     ledger.record(replace(FILE, name=name))
     assert ledger.claim_server_name("key", "a.tar") == name
+
+
+def test_who_only_looks_something_up_waits_for_no_writer(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.record(FILE)
+    with closing(sqlite3.connect(database(tmp_path), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert ledger.find(FILE.name) == FILE
+        Ledger(tmp_path).close()
+
+
+def test_once_the_run_is_being_stopped_nobody_is_waited_for(tmp_path: Path) -> None:
+    stopping = threading.Event()
+    ledger = Ledger(tmp_path, stopping)
+    stopping.set()
+    try:
+        ledger.record(FILE)
+        with closing(sqlite3.connect(database(tmp_path), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Stopped):
+                ledger.record(replace(FILE, size=1))
+        assert ledger.find(FILE.name) == FILE
+    finally:
+        ledger.close()
 
 
 def test_a_server_that_changes_its_mind(ledger: Ledger) -> None:

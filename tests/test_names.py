@@ -75,6 +75,16 @@ def test_names_of_a_list(name: str) -> None:
         "report-1-of-4.jsonl",
         "SHA256SUMS",
         "retry.tsv",
+        "report.jsonl/a",
+        "report-1-of-2.jsonl/a/b",
+        "report-host-17.jsonl/a",
+        "SHA256SUMS/a",
+        "retry.tsv/a",
+        "retry-1-of-2.tsv/a",
+        "a.part/b",
+        "a/b.part.json/c",
+        "a.part.jso~/b",
+        "a.part.data/b",
     ],
 )
 def test_names_that_a_list_may_not_give(name: str) -> None:

@@ -113,6 +113,20 @@ def test_the_very_same_row_is_fetched_once() -> None:
     assert assign_all(rows) == ["x", None, "x.1", "x.2", "x.3", None, None, "y"]
 
 
+def test_rows_that_ask_by_other_headers_are_other_rows() -> None:
+    versions = [(), (("X-Version", "1"),), (("X-Version", "2"),)]
+    rows = [Row(1, "http://h/x", None, None, None, (), headers) for headers in versions]
+    assert assign_all(rows * 2) == ["x", "x.1", "x.2", None, None, None]
+
+
+def test_names_meet_only_in_one_folder(naming: Naming) -> None:
+    folders = ["/a", "/b", "/a", "/\udcff", "/a"]
+    given = [naming.assign(row("x", f"http://h/{at}"), at) for at in folders]
+    assert given == ["x", "x", None, "x", None]
+    assert naming.assign(row("x", "http://h/other"), "/a") == "x.1"
+    assert naming.assign(row("x", "http://h/other"), "/b") == "x.1"
+
+
 def test_many_rows_with_one_name() -> None:
     rows = [row("x", f"http://h/{number}") for number in range(20_000)]
     given = assign_all(rows * 2)

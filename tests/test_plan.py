@@ -29,6 +29,8 @@ class Counter:
     def headers_for(self, writer: RangeWriter) -> Mapping[str, str]:
         return {}
 
+    async def prepare(self, answer: Answer) -> None: ...
+
     def accept(self, writer: RangeWriter, answer: Answer) -> bool:
         return True
 

@@ -6,7 +6,7 @@ import pytest
 from scrapy import Request
 from scrapy.http import Response
 
-from fetcher.contract import FileProgress
+from fetcher.contract import Answer, FileProgress
 from fetcher.rules.bucket import Bucket
 from fetcher.rules.resource import Resource
 from fetcher.transfer.hosts import Host
@@ -17,10 +17,16 @@ async def nobody(_: Request) -> Response:
     raise AssertionError("nothing is asked")
 
 
+async def nothing(_: Answer) -> None:
+    raise AssertionError("nothing is answered")
+
+
 def source_of(bucket: Bucket | None) -> Source:
     no_intake = cast("Any", None)
     request = Request("http://h/f")
-    return Source(request, nobody, Host(), FileProgress("f"), no_intake, Resource(), bucket)
+    return Source(
+        request, nobody, Host(), FileProgress("f"), no_intake, Resource(), nothing, bucket
+    )
 
 
 def test_the_speed_is_what_its_connections_have_had_lately() -> None:

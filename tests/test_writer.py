@@ -32,6 +32,8 @@ class Owner:
     def headers_for(self, writer: RangeWriter) -> Mapping[str, str]:
         return {"Range": writer.range_header()}
 
+    async def prepare(self, answer: Answer) -> None: ...
+
     def accept(self, writer: RangeWriter, answer: Answer) -> bool:
         self.accepted.append((writer, answer))
         return self.wanted
@@ -340,6 +342,40 @@ def test_every_byte_more_gives_all_tries_again() -> None:
         assert writer.next_try() is not None
     assert owner.retries == 9
     assert writer.next_try() is None
+
+
+def test_the_time_of_a_try_has_the_pause_before_it() -> None:
+    async def test() -> list[float | None]:
+        writer, delays = writer_of(Owner(), backoff=Backoff(2, 0.2, speed=100)), []
+        for _ in range(2):
+            writer.request_headers()
+            writer.begin(ANSWER)
+            writer.write(b"x")
+            delays.append(writer.next_try())
+            await writer.pause(delays[-1] or 0)
+        return delays
+
+    first, second = asyncio.run(test())
+    assert first is not None
+    assert second is None, "a byte in a tenth of a second is less than 100 bytes a second"
+
+
+def test_what_the_server_asks_to_wait_is_not_its_slowness() -> None:
+    class Busy(Owner):
+        async def wait_for_turn(self, writer: RangeWriter) -> None:
+            await asyncio.sleep(0.05)
+
+    async def test() -> list[float | None]:
+        writer, delays = writer_of(Busy(), backoff=Backoff(2, 0.0, speed=100)), []
+        for _ in range(4):
+            writer.request_headers()
+            writer.begin(ANSWER)
+            writer.write(b"x")
+            delays.append(writer.next_try())
+            await writer.pause(0.05)
+        return delays
+
+    assert asyncio.run(test()) == [0, 0, 0, 0]
 
 
 # --- the end ------------------------------------------------------------------------------------

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import astuple
 from pathlib import Path
-from threading import Lock
-from typing import TypeVar
+from threading import Event, Lock
+from typing import Any, TypeVar
 
-from fetcher.errors import DiskError
+from fetcher.errors import DiskError, Stopped
 from fetcher.rules.existing import Completed
 from fetcher.rules.names import STATE_FOLDER, fold_name, numbered
 from fetcher.rules.unpacked import Packed, Unpacked
@@ -25,6 +25,10 @@ T = TypeVar("T")
 BUSY_SECONDS = 30.0
 """How long to wait for another process that is writing."""
 
+LOOK_SECONDS = 0.1
+"""How often one who waits looks whether the run is being stopped."""
+
+_VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS completed (
     name TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
@@ -40,23 +44,29 @@ CREATE TABLE IF NOT EXISTS unpacked (
     folded TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS unpacked_folded ON unpacked (folded);
-PRAGMA user_version = 1;
 """
 
 
 class Ledger:
-    """The memory of one output folder; may be used from several threads.
+    """The memory of one output folder; may be used from several threads, none of them that of an
+    event loop.
+
+    Looking something up never waits for who is writing.
 
     :param out: the output folder.
+    :param stopping: set when the run is being stopped: nobody is waited for any more.
     :param durable: what is recorded is on the disk before a call returns; otherwise a power cut may
         take the last records away.
     :raises DiskError: when it can neither be opened nor be made anew.
     """
 
-    def __init__(self, out: Path, *, durable: bool = False) -> None:
+    def __init__(self, out: Path, stopping: Event | None = None, *, durable: bool = False) -> None:
         self._durable = durable
         self._path = out / STATE_FOLDER / "completed.sqlite3"
+        self._stopping = stopping or Event()
         self._lock = Lock()
+        self._reading = Lock()
+        self._reader: sqlite3.Connection | None = None
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
@@ -68,16 +78,12 @@ class Ledger:
 
     def find(self, name: str) -> Completed | None:
         """What is remembered of a name."""
-        try:
-            with self._lock:
-                row = self._db.execute(
-                    "SELECT name, size, mtime_ns, etag, last_modified, checksum"
-                    " FROM completed WHERE name = ?",
-                    (name,),
-                ).fetchone()
-        except sqlite3.DatabaseError:
-            return None
-        return Completed(*row) if row else None
+        row = self._look_up(
+            "SELECT name, size, mtime_ns, etag, last_modified, checksum"
+            " FROM completed WHERE name = ?",
+            name,
+        )
+        return _completed(row) if row else None
 
     def each(self) -> Iterator[Completed]:
         """All that is remembered, in the order of the names; over a connection of its own.
@@ -89,32 +95,31 @@ class Ledger:
                 "SELECT name, size, mtime_ns, etag, last_modified, checksum"
                 " FROM completed ORDER BY name"
             ):
-                yield Completed(*row)
+                yield _completed(row)
 
     def record(self, completed: Completed) -> None:
-        """Remember a file; at once, so that a killed process has not forgotten it."""
+        """Remember a file; at once, so that a killed process has not forgotten it.
+
+        :raises DiskError: when that cannot be done.
+        :raises Stopped: see :class:`Ledger`.
+        """
+        *values, others = astuple(completed)
+        if others:
+            values[-1] = " ".join((completed.checksum or "", *others))
         self._change(
             lambda: self._db.execute(
-                "INSERT OR REPLACE INTO completed VALUES (?, ?, ?, ?, ?, ?)", astuple(completed)
+                "INSERT OR REPLACE INTO completed VALUES (?, ?, ?, ?, ?, ?)", values
             )
         )
 
     def server_name(self, key: str) -> str | None:
         """The name that a server gave to the row with this key."""
-        try:
-            with self._lock:
-                row = self._db.execute("SELECT name FROM named WHERE key = ?", (key,)).fetchone()
-        except sqlite3.DatabaseError:
-            return None
+        row = self._look_up("SELECT name FROM named WHERE key = ?", key)
         return str(row[0]) if row else None
 
     def owner(self, name: str) -> str | None:
         """The key of the row to which a server gave this name."""
-        try:
-            with self._lock:
-                row = self._db.execute("SELECT key FROM named WHERE name = ?", (name,)).fetchone()
-        except sqlite3.DatabaseError:
-            return None
+        row = self._look_up("SELECT key FROM named WHERE name = ?", name)
         return str(row[0]) if row else None
 
     def claim_server_name(
@@ -126,6 +131,7 @@ class Ledger:
 
         :param occupied: whether a row is at a name that nothing is remembered of.
         :raises DiskError: when it cannot be remembered.
+        :raises Stopped: see :class:`Ledger`.
         """
         return self._change(lambda: self._claim(key, name, occupied))
 
@@ -182,23 +188,60 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file; twice does no harm."""
+        self._close_reader()
         with self._lock, suppress(sqlite3.Error):
             self._db.close()
+
+    def _look_up(self, query: str, value: str) -> Any:
+        """The first row; None for none, or where the file is broken."""
+        try:
+            with self._reading:
+                if self._reader is None:
+                    # One of its own: the other's lock is held by who waits for another process.
+                    self._reader = self._connect()
+                reader = self._reader
+                return self._when_free(lambda: reader.execute(query, (value,)).fetchone())
+        except sqlite3.Error:
+            return None
+
+    def _close_reader(self) -> None:
+        with self._reading, suppress(sqlite3.Error):
+            if self._reader is not None:
+                self._reader.close()
+            self._reader = None
 
     def _change(self, change: Callable[[], T]) -> T:
         """Make a change in one transaction; where the file turns out to be broken, in a new one."""
         try:
             with self._lock:
                 try:
-                    with self._db:
-                        return change()
+                    return self._when_free(lambda: self._in_transaction(change))
                 except sqlite3.DatabaseError as error:
                     broken, self._db = self._db, self._made_anew(error)
                     broken.close()
-                    with self._db:
-                        return change()
+                    return self._in_transaction(change)
         except (OSError, sqlite3.Error) as error:
             raise DiskError(f"{self._path} cannot be written: {error}") from error
+
+    def _in_transaction(self, change: Callable[[], T]) -> T:
+        with self._db:
+            return change()
+
+    def _when_free(self, work: Callable[[], T]) -> T:
+        """Do what other processes may have to be waited for.
+
+        :raises Stopped: they would have to be, and the run is being stopped.
+        """
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                return work()
+            except sqlite3.OperationalError as error:
+                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            # SQLite itself does not wait at all in some cases.
+            if self._stopping.wait(LOOK_SECONDS / 5):
+                raise Stopped("stopped before the file was remembered: the same command goes on")
 
     def _made_anew(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
         """A power cut or another program broke the file; its content is a convenience.
@@ -207,34 +250,37 @@ class Ledger:
         """
         if _code(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise error
+        self._close_reader()
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self._path}{suffix}").unlink(missing_ok=True)
         return self._open()
 
     def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False)
+        db = self._connect()
         try:
-            _write_ahead(db)
-            db.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'NORMAL'}")
-            db.executescript(_SCHEMA)
+            self._when_free(lambda: _prepare(db, durable=self._durable))
         except BaseException:
             db.close()
             raise
         return db
 
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, timeout=LOOK_SECONDS, check_same_thread=False)
 
-def _write_ahead(db: sqlite3.Connection) -> None:
-    """Switch to WAL mode; SQLite does not wait for another process by itself here."""
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-        else:
-            return
+
+def _completed(row: Sequence[Any]) -> Completed:
+    name, size, mtime_ns, etag, last_modified, checksums = row
+    checksum, *others = (checksums or "").split(" ")
+    return Completed(name, size, mtime_ns, etag, last_modified, checksum or None, tuple(others))
+
+
+def _prepare(db: sqlite3.Connection, *, durable: bool) -> None:
+    """Writes only where something is missing: who finds all there waits for nobody."""
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+    db.executescript(_SCHEMA)
+    if db.execute("PRAGMA user_version").fetchone() != (_VERSION,):
+        db.execute(f"PRAGMA user_version = {_VERSION}")
 
 
 def _code(error: sqlite3.Error) -> int:

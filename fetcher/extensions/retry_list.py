@@ -23,8 +23,8 @@ from scrapy.utils.asyncio import run_in_thread
 from fetcher.contract import META_FETCH, STAT_UNREPORTED, plain_headers
 from fetcher.extensions.report import ReportFile
 from fetcher.items import FileItem
-from fetcher.rules.names import safe_name
-from fetcher.rules.urls import join_credentials, last_segment
+from fetcher.rules.names import url_name
+from fetcher.rules.urls import join_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def _line(request: Request) -> bytes | None:
         return None
     mirrors = [join_credentials(*mirror) for mirror in meta.get("mirrors") or ()]
     name = meta["name"]
-    if not meta["named"] and name == (safe_name(last_segment(url)) or "index"):
+    if not meta["named"] and name == url_name(url):
         # It comes by its name as it did before: what the server calls it is remembered by address.
         name = ""
     checksum = meta["checksum"] or meta.get("sums")

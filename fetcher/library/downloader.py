@@ -10,14 +10,15 @@ import asyncio
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fetcher.errors import FetchError
+from fetcher.library.places import place
 from fetcher.library.results import Error, Results, Success
 from fetcher.library.session import SessionConfig, Watcher
-from fetcher.lists import BadRow, make_row
+from fetcher.lists import BadRow, identity, make_row
 from fetcher.rules.headers import check_header
 from fetcher.rules.urls import last_segment
 from fetcher.workers.channel import Event, Job, Order, exception_of
@@ -33,7 +34,7 @@ class _Queued:
     folder: Path
     """As it was given, perhaps relative."""
     url: str
-    key: tuple[object, ...]
+    key: tuple[str, str]
     """The same for what is the very same file, to be fetched once."""
 
 
@@ -118,8 +119,8 @@ class Downloader:
             order["tries"] = _count("max_tries", max_tries)
         if overwrite is not None:
             order["if_exists"] = "overwrite" if overwrite else "skip"
-        key = (order["out"], row.url, row.name, row.checksum)
-        self._queue.append(_Queued(order, folder, url, key))
+        where, plain = place(order["out"], replace(row, headers=tuple(order["headers"])))
+        self._queue.append(_Queued(order, folder, url, (where, identity(plain))))
 
     def download(self) -> Results:
         """Download all that is enqueued; works inside a running event loop, too, and blocks it.

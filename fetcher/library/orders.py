@@ -11,6 +11,7 @@ from fetcher.contract import FileMeta
 from fetcher.disk.folding import folds_names
 from fetcher.errors import FetchError
 from fetcher.items import FileItem
+from fetcher.library.places import place
 from fetcher.lists import BadRow, Naming, Row, make_row
 from fetcher.spiders.assignment import Assignment, make_folder
 from fetcher.spiders.credentials import Credentials
@@ -36,7 +37,8 @@ class OrderSpider(FetchSpider):
     def __init__(self, assignment: Orders, **kwargs: Any) -> None:
         super().__init__(assignment, **kwargs)
         self._orders = assignment.orders
-        self._namings: dict[str, Naming] = {}
+        self._folds: dict[str, bool] = {}
+        self._namings: dict[bool, Naming] = {}
 
     async def close_list(self, reason: str) -> None:
         """See :class:`FetchSpider`."""
@@ -46,9 +48,15 @@ class OrderSpider(FetchSpider):
 
     def _name(self, row: Row) -> str | None:
         out = self._orders[row.line - 1]["out"]
-        if out not in self._namings:
-            self._namings[out] = Naming(fold=folds_names(Path(out)))
-        return self._namings[out].assign(row)
+        if out not in self._folds:
+            self._folds[out] = folds_names(Path(out))
+        fold = self._folds[out]
+        if fold not in self._namings:
+            self._namings[fold] = Naming(fold=fold)
+        folder, plain = place(out, row)
+        name = self._namings[fold].assign(plain, folder)
+        within, slash, _ = (row.name or "").rpartition("/")
+        return None if name is None else within + slash + name
 
     def _meta(self, row: Row, name: str) -> FileMeta:
         order = self._orders[row.line - 1]

@@ -1,7 +1,7 @@
 """Lists of files to fetch: reading them, and naming what they list."""
 
 from fetcher.lists.formats import list_name
-from fetcher.lists.naming import Naming
+from fetcher.lists.naming import Naming, identity
 from fetcher.lists.rows import BadRow, Row, make_row
 from fetcher.lists.source import READERS, ListSource, check_format, open_list
 from fetcher.lists.stream import STDIN, ListStream
@@ -21,4 +21,5 @@ __all__ = [
     "SumsIndex",
     "ListStream",
     "STDIN",
+    "identity",
 ]

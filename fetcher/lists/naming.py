@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from hashlib import blake2b
 from threading import Lock
 
 from fetcher.errors import DiskError
 from fetcher.lists.rows import Row
-from fetcher.rules import names, urls
+from fetcher.rules import names
 
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
@@ -43,50 +44,65 @@ class Naming:
         with self._lock:
             self._database.close()
 
-    def assign(self, row: Row) -> str | None:
+    def assign(self, row: Row, folder: str = "") -> str | None:
         """The row's final name, or None when the very same row was there before.
 
         The name is the list's, else the last segment of the URL, else ``index``; a name that was
         given before gets the first free number.
+
+        :param folder: where rows go into several, that of this one, spelled in one way: absolute
+            and without links. Names of two folders never meet.
         """
-        name = row.name or names.safe_name(urls.last_segment(row.url)) or "index"
-        size = "" if row.size is None else str(row.size)
-        # Names and addresses hold no line feed.
-        owner = "\n".join((name, row.url, size, row.checksum or "", *row.mirrors))
-        given, is_new = self._take(name, owner)
+        given, is_new = self._take(row.name or names.url_name(row.url), identity(row), folder)
         return given if is_new else None
 
-    def _take(self, wanted: str, owner_text: str) -> tuple[str, bool]:
+    def _take(self, wanted: str, identity: str, folder: str) -> tuple[str, bool]:
         """The name that is given, and whether its owner is new."""
-        owner = blake2b(owner_text.encode(), digest_size=16).digest()
+        text = f"{folder}\n{identity}".encode(errors="surrogatepass")
+        owner = blake2b(text, digest_size=16).digest()
         with self._lock:
             try:
-                if self._database.execute(_TAKE, (self._key(wanted), owner)).rowcount == 1:
-                    return wanted, True
-                return self._take_other(wanted, owner)
+                return self._first_free(wanted, owner, folder)
             except sqlite3.OperationalError as error:
                 raise DiskError(
                     f"the names of the list cannot be kept in the temporary folder: {error};"
                     " make room there"
                 ) from error
 
-    def _take_other(self, wanted: str, owner: bytes) -> tuple[str, bool]:
+    def _first_free(self, wanted: str, owner: bytes, folder: str) -> tuple[str, bool]:
         execute = self._database.execute
+        key = self._key(wanted, folder)
+        if execute(_TAKE, (key, owner)).rowcount == 1:
+            return wanted, True
         query = "SELECT owner, next FROM names WHERE key = ?"
-        first_owner, number = execute(query, (self._key(wanted),)).fetchone()
+        first_owner, number = execute(query, (key,)).fetchone()
         if first_owner == owner:
             return wanted, False
         given = execute("SELECT name FROM renamed WHERE owner = ?", (owner,)).fetchone()
         if given:
             return given[0], False
         name = names.numbered(wanted, number)
-        while execute(_TAKE, (self._key(name), owner)).rowcount != 1:
+        while execute(_TAKE, (self._key(name, folder), owner)).rowcount != 1:
             number += 1
             name = names.numbered(wanted, number)
-        execute("UPDATE names SET next = ? WHERE key = ?", (number + 1, self._key(wanted)))
+        execute("UPDATE names SET next = ? WHERE key = ?", (number + 1, key))
         execute("INSERT INTO renamed VALUES (?, ?)", (owner, name))
         return name, True
 
-    def _key(self, name: str) -> str:
+    def _key(self, name: str, folder: str) -> str:
         """What two names share that cannot both be in one folder."""
+        if folder:
+            # What is no UTF-8 in it, SQLite would not take.
+            name = os.fsencode(f"{folder}/{name}").decode(errors="backslashreplace")
         return names.fold_name(name) if self._fold else name
+
+
+def identity(row: Row) -> str:
+    """What two rows share that are the very same one: fetched once, into one file."""
+    name = row.name or names.url_name(row.url)
+    size = "" if row.size is None else str(row.size)
+    # Names, addresses and headers hold no line feed.
+    texts = [name, row.url, size, row.checksum or "", *row.mirrors]
+    if row.headers:
+        texts += ["", *(f"{key}: {value}" for key, value in row.headers)]
+    return "\n".join(texts)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from threading import Event
 from typing import Self
 
 from scrapy import Request, signals
 from scrapy.crawler import Crawler
 from scrapy.http import Response
+from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.config import Config
 from fetcher.contract import (
@@ -54,6 +56,8 @@ class RangeMiddleware:
         self._turns = asyncio.Semaphore(self._config.max_parallel)
         self._jobs: set[FileJob] = set()
         self._ledgers: dict[str, Ledger] = {}
+        self._opening = asyncio.Lock()
+        self._stopping = Event()
         self._hosts = Hosts()
         limit = self._config.rate_limit
         self._bucket = Bucket(limit) if limit else None
@@ -77,16 +81,21 @@ class RangeMiddleware:
                 item = await self._fetch(request)
         return FileResponse(request.url, request=request, item=item)
 
-    async def _fetch(self, request: Request) -> FileItem:
-        progress = FileProgress(request.meta[META_FETCH]["name"])
+    async def _fetch(self, request: Request) -> FileItem | None:
+        """The file's item; None when the crawl is stopped before it is begun."""
+        meta = request.meta[META_FETCH]
+        progress = FileProgress(meta["name"])
         send_signal = self._crawler.signals.send_catch_log
         send_signal(file_started, progress=progress)
         try:
+            ledger = await self._ledger(meta["out"])
+            if ledger is None:
+                return None
             job = FileJob(
                 request,
-                self._config.of_file(request.meta[META_FETCH]),
+                self._config.of_file(meta),
                 self._crawler.engine.download_async,
-                self._ledger(request.meta[META_FETCH]["out"]),
+                ledger,
                 self._hosts,
                 progress,
                 self._bucket,
@@ -102,6 +111,7 @@ class RangeMiddleware:
     def stop(self) -> None:
         """End all transfers now; what they have is in their journals."""
         self._stopped = Stopped("stopped before the file was whole: the same command goes on")
+        self._stopping.set()
         for job in tuple(self._jobs):
             job.stop(self._stopped)
 
@@ -111,7 +121,13 @@ class RangeMiddleware:
             ledger.close()
         self._ledgers.clear()
 
-    def _ledger(self, out: str) -> Ledger:
-        if out not in self._ledgers:
-            self._ledgers[out] = Ledger(Path(out))
-        return self._ledgers[out]
+    async def _ledger(self, out: str) -> Ledger | None:
+        """That of an output folder; None once the crawl is being stopped."""
+        async with self._opening:
+            if out not in self._ledgers:
+                try:
+                    opened = await run_in_thread(Ledger, Path(out), self._stopping)
+                except Stopped:
+                    return None
+                self._ledgers[out] = opened
+        return self._ledgers[out] if self._stopped is None else None

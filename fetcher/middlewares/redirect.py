@@ -51,7 +51,15 @@ class OriginRedirectMiddleware(RedirectMiddleware):
         return result
 
     def _without_credentials(self, request: Request, redirected: Request) -> Request:
+        headers, meta = redirected.headers, redirected.meta
         if origin(request.url) != origin(redirected.url):
-            redirected.headers.clear()
+            # The proxy's login is not the row's; whether the request goes by that proxy, or by any,
+            # HttpProxyMiddleware decides anew, and takes the login away where it does not.
+            login = headers.get("Proxy-Authorization") if "_auth_proxy" in meta else None
+            headers.clear()
+            if login is not None:
+                headers["Proxy-Authorization"] = login
+        if meta.pop("_scheme_proxy", False):
+            meta.pop("proxy", None)
         bare, _ = split_credentials(redirected.url)
         return redirected.replace(url=bare) if bare != redirected.url else redirected

@@ -29,7 +29,11 @@ class Backoff:
     speed: int = 0
 
     def is_progress(self, gained: int, seconds: float) -> bool:
-        """Whether a try that brought so many new bytes in so many seconds was not in vain."""
+        """Whether a try that brought so many new bytes in so many seconds was not in vain.
+
+        :param seconds: those in which it connected and waited for the answer are some of them, and
+            the delay before it.
+        """
         return gained > 0 and gained >= self.speed * seconds
 
     def after_failure(self, *, progress: bool) -> Backoff:

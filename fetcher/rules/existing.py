@@ -17,6 +17,7 @@ class Completed:
     :param size: bytes.
     :param mtime_ns: modification time, nanoseconds since 1970, as it stands on disk.
     :param checksum: ``algorithm:hex`` that was computed, None where none was.
+    :param others: what else was computed, the same way.
     """
 
     name: str
@@ -25,6 +26,13 @@ class Completed:
     etag: str | None = None
     last_modified: str | None = None
     checksum: str | None = None
+    others: tuple[str, ...] = ()
+
+    def known(self, checksum: str) -> str | None:
+        """The file's own checksum of the same algorithm; None where that was not computed."""
+        algorithm = _algorithm(checksum)
+        computed = (each for each in (self.checksum, *self.others) if each is not None)
+        return next((each for each in computed if _algorithm(each) == algorithm), None)
 
     def describes(self, found: os.stat_result) -> bool:
         """Whether the file on disk still is the one that was completed."""
@@ -40,6 +48,9 @@ class Action(Enum):
     """It is there, completed by an earlier run: no request at all."""
     ASK_IF_CHANGED = auto()
     """It is there, completed by an earlier run: a conditional request."""
+    HASH = auto()
+    """It is there, completed by an earlier run, but the list has a checksum of another algorithm
+    than those that were computed: compute it, and decide anew."""
     COMPARE = auto()
     """Somebody's file: ask the server for its size, and touch nothing."""
     RENAME = auto()
@@ -67,16 +78,17 @@ def decide(
         return Action.RENAME
     if remembered is None or not remembered.describes(found):
         return Action.COMPARE
-    if size not in (None, remembered.size) or any(
-        _contradicts(remembered, checksum) for checksum in checksums
-    ):
+    if size not in (None, remembered.size):
+        return Action.FETCH
+    wanted = [checksum for checksum in checksums if checksum is not None]
+    known = [remembered.known(checksum) for checksum in wanted]
+    if any(each not in (None, checksum) for each, checksum in zip(known, wanted, strict=True)):
         # It is ours, and the list asks for another content by now.
         return Action.FETCH
+    if None in known:
+        return Action.HASH
     return Action.KEEP if policy == "skip" else Action.ASK_IF_CHANGED
 
 
-def _contradicts(remembered: Completed, checksum: str | None) -> bool:
-    if checksum is None or remembered.checksum is None:
-        return False
-    same_algorithm = checksum.partition(":")[0] == remembered.checksum.partition(":")[0]
-    return same_algorithm and checksum != remembered.checksum
+def _algorithm(checksum: str) -> str:
+    return checksum.partition(":")[0]

@@ -13,6 +13,7 @@ from unicodedata import normalize
 from urllib.parse import unquote_to_bytes
 
 from fetcher.errors import InvalidNameError
+from fetcher.rules.urls import last_segment
 
 PART_SUFFIX = ".part"
 JOURNAL_SUFFIX = ".part.json"
@@ -38,6 +39,7 @@ _PARAMETER = re.compile(
     r"""(?:\A|;)\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"(?=\s*(?:;|\Z))|[^;]*)""", re.DOTALL
 )
 _OWN_FILES = ("SHA256SUMS",)
+_OWN_ENDINGS = (PART_SUFFIX, JOURNAL_SUFFIX, ASIDE_SUFFIX, DECODED_SUFFIX)
 
 
 def check_name(name: str) -> str:
@@ -82,13 +84,17 @@ def safe_name(text: str) -> str:
     return _shorten(name, MAX_BYTES - 1) + "_" if _is_own([name]) else name
 
 
+def url_name(url: str) -> str:
+    """The name of a row that has none: the last segment of its URL, else ``index``."""
+    return safe_name(last_segment(url)) or "index"
+
+
 def _is_own(segments: list[str]) -> bool:
-    last = segments[-1]
-    if segments[0].lower() == STATE_FOLDER or last.endswith(
-        (PART_SUFFIX, JOURNAL_SUFFIX, ASIDE_SUFFIX, DECODED_SUFFIX)
-    ):
+    """Whether a file of this program would stand there, or has to stand where a folder would."""
+    first = segments[0]
+    if first.lower() == STATE_FOLDER or first in _OWN_FILES or _REPORT.fullmatch(first):
         return True
-    return len(segments) == 1 and (last in _OWN_FILES or _REPORT.fullmatch(last) is not None)
+    return any(segment.endswith(_OWN_ENDINGS) for segment in segments)
 
 
 def _split_ending(name: str) -> tuple[str, str, str]:

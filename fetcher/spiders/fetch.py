@@ -27,6 +27,7 @@ from fetcher.errors import FetchError, InvalidRowError, Stopped
 from fetcher.items import FileItem
 from fetcher.lists import BadRow, Naming, Row
 from fetcher.rules.headers import merge_headers
+from fetcher.rules.names import url_name
 from fetcher.rules.urls import redact
 from fetcher.spiders.assignment import Assignment, prepare
 from fetcher.spiders.bookmark import Bookmark
@@ -251,6 +252,8 @@ class FetchSpider(Spider):
             size=row.size,
             checksum=row.checksum,
             sums=None,
+            # Not the headers themselves: a token may be another one in each run.
+            variant=name if row.headers and name != (row.name or url_name(row.url)) else None,
             mirrors=[self._assignment.credentials.split(mirror) for mirror in row.mirrors],
             unused=row.unused,
             pieces=row.pieces.plain() if row.pieces else None,

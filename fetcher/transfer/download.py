@@ -60,6 +60,7 @@ class Download:
     ledger: Ledger
     replaces: os.stat_result | None
     checksum: str | None = field(default=None, init=False)
+    _others: tuple[str, ...] = field(default=(), init=False)
     _decoding: Decoding | None = field(default=None, init=False)
     _stopping: Event = field(default_factory=Event, init=False)
 
@@ -94,10 +95,10 @@ class Download:
             else:
                 computed = await self.safekeeping.checksums(size)
         except Stopped:
-            whole = Journal(self.part.name, self.resumable, ((0, size),) if size else ())
-            await run_in_thread(self.part.checkpoint, whole)
+            await run_in_thread(self._keep)
             raise
         self.checksum = computed.get(self.record) or next(iter(computed.values()), None)
+        self._others = tuple(each for each in computed.values() if each != self.checksum)
         verified = ["size"]
         if self.version.validator:
             verified.append(self.version.validator)
@@ -117,8 +118,13 @@ class Download:
         """Give the file its final name and remember it.
 
         :raises DiskError: when that cannot be done; the part stays.
+        :raises Stopped: the run is stopped while another process keeps it from being remembered.
         """
-        await run_in_thread(self._commit)
+        try:
+            await run_in_thread(self._commit)
+        except Stopped:
+            await run_in_thread(self._keep)
+            raise
 
     def stop(self, reason: Stopped) -> None:
         """Break off a verification; :meth:`verify` raises ``reason``."""
@@ -169,6 +175,11 @@ class Download:
             )
         return computed
 
+    def _keep(self) -> None:
+        """All of it is there: so say the journal."""
+        size = self.version.size
+        self.part.checkpoint(Journal(self.part.name, self.resumable, ((0, size),) if size else ()))
+
     def _commit(self) -> None:
         self.part.cut(self.version.size or 0)
         # Remembered before it gets its name: what cannot be remembered is not committed, and what
@@ -184,6 +195,7 @@ class Download:
                 etag=self.version.etag,
                 last_modified=self.version.last_modified,
                 checksum=self.checksum,
+                others=self._others,
             )
         )
 

@@ -6,9 +6,9 @@ a :class:`FileItem`; no error leaves here but bugs.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from scrapy import Request
@@ -37,7 +37,6 @@ from fetcher.items import FileItem
 from fetcher.rules.answers import Version, version_of
 from fetcher.rules.bucket import Bucket
 from fetcher.rules.existing import Action, Completed
-from fetcher.rules.names import disposition_name
 from fetcher.rules.pieces import Pieces
 from fetcher.rules.resource import Resource
 from fetcher.rules.urls import redact
@@ -49,6 +48,7 @@ from fetcher.transfer.hosts import Hosts
 from fetcher.transfer.intake import Counts, Intake
 from fetcher.transfer.opening import Opening, Start
 from fetcher.transfer.probe import Probe
+from fetcher.transfer.server_name import ServerName
 from fetcher.transfer.source import Source
 
 MIRROR_ROUNDS = 4
@@ -62,6 +62,10 @@ class NotModified(Exception):  # noqa: N818 - an outcome, not an error
 
 class Renamed(Exception):  # noqa: N818 - an outcome, not an error
     """The server gives the file a name under which something already stands."""
+
+
+class Hashed(Exception):  # noqa: N818 - an outcome, not an error
+    """What the list asks for is known of the file by now."""
 
 
 class FileJob:
@@ -97,14 +101,8 @@ class FileJob:
         self._bucket = bucket
         self._out = Path(meta["out"])
         self._opening = Opening(meta, config, ledger)
-        owner = f"name:{meta['name']}" if meta["named"] else request.url
-        self._key = hashlib.sha256(owner.encode()).hexdigest()
+        self._server = ServerName(meta, request.url, ledger)
         self._name = meta["name"]
-        if not meta["named"]:
-            self._name = ledger.server_name(self._key) or self._name
-        if ledger.owner(self._name) not in (None, self._key):
-            # Another row's server has taken the name; what stands there is not this row's.
-            self._name = ledger.claim_server_name(self._key, self._name)
         self._remembered: Completed | None = None
         self._expectations = Expectations(meta, config)
         self._transfer: Transfer | None = None
@@ -143,20 +141,27 @@ class FileJob:
     # --- before the first byte ------------------------------------------------------------------
 
     async def _fetch(self) -> FileItem:
+        start = await run_in_thread(self._first_start)
         while True:
             try:
-                return await self._fetch_as_named()
-            except Renamed:
-                continue
+                return await self._fetch_from(start)
+            except (Renamed, Hashed):
+                start = await run_in_thread(self._opening.start, self._name)
 
-    async def _fetch_as_named(self) -> FileItem:
-        start = await run_in_thread(self._opening.start, self._name)
+    def _first_start(self) -> Start:
+        return self._opening.start(self._server.first())
+
+    async def _fetch_from(self, start: Start) -> FileItem:
         self._name, self._remembered = start.name, start.remembered
+        if start.action is Action.HASH:
+            await self._hash()
+            raise Hashed
         if start.part is None:
             return self._unchanged() if start.action is Action.KEEP else await self._compare()
         try:
             return await self._fetch_into(start.part, start)
         except BaseException:
+            await self._server.close()
             await run_in_thread(self._leave, start.part)
             raise
 
@@ -190,9 +195,17 @@ class FileJob:
         for request in requests:
             known = Resource() if sources else resource
             host = self._hosts.of(request.url)
-            sources.append(
-                Source(request, self._send, host, self._progress, intake, known, self._bucket)
+            source = Source(
+                request,
+                self._send,
+                host,
+                self._progress,
+                intake,
+                known,
+                self._before_first,
+                self._bucket,
             )
+            sources.append(source)
         return Transfer(intake, sources, self._config)
 
     async def _fetch_into(self, part: Part, start: Start) -> FileItem:
@@ -218,7 +231,7 @@ class FileJob:
         if answer.status == 304:
             raise NotModified
         self._expectations.meet(self._name, answer, version)
-        self._take_server_name(answer)
+        self._take_server_name()
         if self._transfer is not None:
             intake = self._transfer.intake
             self._check_room(intake.part, version.size)
@@ -229,33 +242,23 @@ class FileJob:
         """Hash the file as it comes; a compressed one is hashed when it is decoded."""
         intake.safekeeping.compute(() if version.codings else self._expectations.algorithms)
 
-    def _server_name(self, answer: Answer) -> str | None:
-        """Another name that the server gives to a row without one; None where there is none."""
-        if self._meta["named"] or self._ledger.server_name(self._key) is not None:
-            return None
-        name = disposition_name(answer.headers.get("content-disposition", ""))
-        if not name or name == self._name:
-            return None
-        return self._ledger.claim_server_name(self._key, name, self._opening.is_begun)
+    async def _before_first(self, answer: Answer) -> None:
+        """What the first answer calls the file matters as long as nothing has been written."""
+        if self._transfer is not None and not self._transfer.intake.received:
+            await self._server.find_place(answer, self._name, self._opening)
 
-    def _take_server_name(self, answer: Answer) -> None:
+    def _take_server_name(self) -> None:
         """Go on under the name that the server gives, as long as nothing has been written."""
         intake = self._transfer.intake if self._transfer is not None else None
-        if intake is None or intake.received:
+        place = self._server.take_place()
+        if intake is None or place is None:
             return
-        name = self._server_name(answer)
-        if name is None:
-            return
-        self._name = self._progress.name = name
-        if self._opening.standing(self._name) is not None:
-            raise Renamed
-        part = Part(self._out, name)
-        if part.resumable is not None:
-            part.close()
+        self._name = self._progress.name = place.name
+        if place.part is None:
             raise Renamed
         intake.part.discard()
         intake.part.close()
-        intake.adopt(part)
+        intake.adopt(place.part)
 
     def _check_room(self, part: Part, size: int | None) -> None:
         if size is None:
@@ -268,7 +271,23 @@ class FileJob:
                 "left: make room and run again"
             )
 
-    # --- somebody's file ------------------------------------------------------------------------
+    # --- what stands there ------------------------------------------------------------------------
+
+    async def _hash(self) -> None:
+        """Compute the list's kind of checksum of a file of ours, and remember it."""
+        remembered = self._remembered
+        if remembered is None:
+            return
+        others = remembered.others
+        for checksum in listed_checksums(self._meta).values():
+            if remembered.known(checksum) is None:
+                others += (await self._checksum(checksum.partition(":")[0]),)
+        await run_in_thread(self._ledger.record, replace(remembered, others=others))
+
+    async def _checksum(self, algorithm: str) -> str:
+        self._hashing = FileHash(self._out / self._name, algorithm)
+        self._check_stopped()
+        return await run_in_thread(self._hashing.checksum)
 
     async def _compare(self) -> FileItem:
         """Ask the server for the size; nothing of the file that stands there is touched."""
@@ -276,7 +295,7 @@ class FileJob:
         self._check_stopped()
         stated = await self._probe.size()
         if self._probe.answer is not None:
-            name = self._server_name(self._probe.answer)
+            name = await self._server.given(self._probe.answer, self._name, self._opening)
             if name is not None:
                 self._name = name
                 raise Renamed
@@ -291,8 +310,9 @@ class FileJob:
         same = path.is_file() and not path.is_symlink()
         same = same and (size == found.st_size or (size is None and bool(checksums)))
         for checksum in checksums:
-            same = same and await self._has(path, checksum)
-            verified.append(checksum.partition(":")[0])
+            algorithm = checksum.partition(":")[0]
+            same = same and await self._checksum(algorithm) == checksum
+            verified.append(algorithm)
         if not same:
             raise ForeignFileError(
                 f"another file stands under the name {path}: overwrite or rename it "
@@ -302,11 +322,6 @@ class FileJob:
         item.size, item.verified_by = found.st_size, verified
         item.checksum = next(iter(checksums), None)
         return item
-
-    async def _has(self, path: Path, checksum: str) -> bool:
-        self._hashing = FileHash(path, checksum.partition(":")[0])
-        self._check_stopped()
-        return await run_in_thread(self._hashing.checksum) == checksum
 
     # --- items ----------------------------------------------------------------------------------
 

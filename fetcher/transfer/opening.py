@@ -15,6 +15,8 @@ from fetcher.errors import DiskError, ForeignFileError
 from fetcher.rules.existing import Action, Completed, decide
 from fetcher.rules.names import numbered, part_name
 
+_WITHOUT_PART = (Action.KEEP, Action.HASH, Action.COMPARE)
+
 
 @dataclass
 class Start:
@@ -75,7 +77,7 @@ class Opening:
         :raises DiskError: its part cannot be opened.
         """
         start, _ = self._decide(name)
-        if start.action in (Action.KEEP, Action.COMPARE):
+        if start.action in _WITHOUT_PART:
             return start
         part = Part(self._out, start.name)
         try:
@@ -130,7 +132,7 @@ class Opening:
             if part.resumable is None:
                 part.discard()
             raise
-        if start.name != name or start.action in (Action.KEEP, Action.COMPARE):
+        if start.name != name or start.action in _WITHOUT_PART:
             if part.resumable is None:
                 part.discard()
             part.close()

@@ -53,6 +53,9 @@ class Probe:
         """See ``Owner.headers_for``."""
         return {"Accept-Encoding": "identity", "Range": writer.range_header()}
 
+    async def prepare(self, answer: Answer) -> None:
+        """See ``Owner.prepare``."""
+
     def accept(self, writer: RangeWriter, answer: Answer) -> bool:
         """See ``Owner.accept``: the head is all that is wanted."""
         self.answer = answer

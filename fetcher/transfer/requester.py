@@ -19,6 +19,7 @@ _ADVICE = {
     401: "it wants a login, check user and password",
     403: "access is refused or the link has expired; a fresh link under the same name goes on",
     404: "there is no such file, check the address",
+    407: "the proxy wants a login, check user and password in http_proxy or https_proxy",
     410: "the file is gone",
     416: "it refuses the range",
     429: "it wants fewer requests, try again later",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from scrapy import Request
 
@@ -27,6 +27,8 @@ class Source:
     :param intake: takes the bytes.
     :param resource: what is known of the file there.
     :param bucket: the rate that all connections of the crawl share; None for no limit.
+    :param on_answer: called with each answer before it is judged, while the address decides about
+        the file's version.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Source:
         progress: FileProgress,
         intake: Intake,
         resource: Resource,
+        on_answer: Callable[[Answer], Awaitable[None]],
         bucket: Bucket | None = None,
     ) -> None:
         self.address = request.url
@@ -52,6 +55,7 @@ class Source:
         """Bytes a second of one connection lately, while it could be read; None until one has
         brought something."""
         self._progress = progress
+        self._on_answer = on_answer
         self._connected: set[RangeWriter] = set()
         self._trail: Trail | None = None
         self._on_proven: Callable[[], None] = lambda: None
@@ -84,6 +88,11 @@ class Source:
             self._connected.add(writer)
             self._progress.connections += 1
         return self.resource.headers(writer.range_header())
+
+    async def prepare(self, answer: Answer) -> None:
+        """See ``Owner.prepare``."""
+        if self.resource is self.intake.resource:
+            await self._on_answer(answer)
 
     def accept(self, writer: RangeWriter, answer: Answer) -> bool:
         """See ``Owner.accept``."""

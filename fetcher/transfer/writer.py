@@ -24,6 +24,9 @@ class Owner(Protocol):
     def headers_for(self, writer: RangeWriter) -> Mapping[str, str]:
         """The headers of the writer's next request."""
 
+    async def prepare(self, answer: Answer) -> None:
+        """See :meth:`RangeSink.prepare`."""
+
     def accept(self, writer: RangeWriter, answer: Answer) -> bool:
         """Judge an answer before its body; see :meth:`RangeSink.begin`."""
 
@@ -80,7 +83,8 @@ class RangeWriter:
         self._backoff = backoff
         self._best = claim.position
         self._share = None if bucket is None else Share(bucket)
-        self._began = 0.0
+        self._began: float | None = None
+        self._waited = 0.0
         self._seen: tuple[int, float] | None = None
         self._reason: BaseException | None = None
         self._stop: Callable[[], None] | None = None
@@ -93,6 +97,8 @@ class RangeWriter:
 
     def request_headers(self) -> Mapping[str, str]:
         """Where to go on, read at the moment of sending."""
+        if self._began is None:
+            self._began = time.monotonic() - self.paused
         self.status, self.retry_after, self.served, self.away = None, None, False, False
         return self._owner.headers_for(self)
 
@@ -119,6 +125,12 @@ class RangeWriter:
         """Return when :meth:`stop` has been called."""
         await self._stopping.wait()
 
+    async def prepare(self, answer: Answer) -> None:
+        """See ``RangeSink.prepare``."""
+        await self._owner.prepare(answer)
+        if self._reason is not None:
+            raise self._reason
+
     def begin(self, answer: Answer) -> bool:
         """See ``RangeSink.begin``."""
         if self._reason is not None:
@@ -127,7 +139,6 @@ class RangeWriter:
         self.reason = answer.reason
         self.status = answer.status
         self.retry_after = retry_after(answer.headers.get("retry-after"))
-        self._began = time.monotonic() - self.paused
         wanted = self._owner.accept(self, answer)
         if wanted:
             self.served, self.turn = True, None
@@ -180,18 +191,27 @@ class RangeWriter:
         if crowding and self.turned_away():
             return None
         gained = self.claim.position - self._best
-        readable = time.monotonic() - self.paused - self._began
-        progress = self._backoff.is_progress(gained, readable)
+        progress = self._backoff.is_progress(gained, self._waited + self._lasted())
         self._best = max(self._best, self.claim.position)
         self._backoff = self._backoff.after_failure(progress=progress)
         if self._backoff.exhausted:
             return None
         self._owner.count_retry(self)
-        return self._backoff.delay()
+        # The next try is measured with this before it, but not with what its server asks to wait,
+        # nor with the time until its turn.
+        self._waited = self._backoff.delay()
+        return self._waited
+
+    def _lasted(self) -> float:
+        """Seconds since the try's first request was sent, but those not allowed to be read in."""
+        began, self._began = self._began, None
+        return 0.0 if began is None else time.monotonic() - self.paused - began
 
     def turned_away(self) -> bool:
         """Ask the owner whether the failed try counts."""
         self.away = self._owner.turned_away(self)
+        if self.away:
+            self._began = None
         return self.away
 
     async def pause(self, seconds: float) -> None:

@@ -121,8 +121,16 @@ class RecordingSink:
         self._stop = stop
         self._changed.set()
 
+    async def prepare(self, answer: Answer) -> None:
+        self._note("prepare")
+        await asyncio.sleep(0.01)
+        if self._reason is not None:
+            raise self._reason
+
     def begin(self, answer: Answer) -> bool:
         self._note("begin")
+        if "prepare" not in self.calls:
+            self.misuse.append("begin without prepare")
         self.answer = answer
         if self.refusal is not None:
             raise self.refusal

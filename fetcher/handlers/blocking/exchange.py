@@ -68,14 +68,14 @@ class Exchange:
             try:
                 worker = await self._logged_in()
             except TooManyConnections as busy:
-                return self._refused(503, busy.reason)
+                return await self._refused(503, busy.reason)
             except Refused as refused:
-                return self._refused(refused.status, refused.reason)
+                return await self._refused(refused.status, refused.reason)
             try:
                 response = await self._serve(worker)
             except Refused as refused:
                 self._give_back(worker)
-                return self._refused(refused.status, refused.reason)
+                return await self._refused(refused.status, refused.reason)
             except BaseException as error:
                 self._pool.discard(worker)
                 lost = isinstance(error, OSError | EOFError)
@@ -103,9 +103,11 @@ class Exchange:
         else:
             self._pool.discard(worker)
 
-    def _refused(self, status: int, reason: str) -> Response:
+    async def _refused(self, status: int, reason: str) -> Response:
         shown = shown_reason(reason, (self.login.password or "",))
-        self._sink.begin(Answer(self._url, status, {}, shown))
+        answer = Answer(self._url, status, {}, shown)
+        await self._sink.prepare(answer)
+        self._sink.begin(answer)
         return Response(self._url, status=status)
 
     async def _serve(self, worker: Worker) -> Response:
@@ -114,7 +116,9 @@ class Exchange:
                 facts, reply = await self._open(worker)
         except TimeoutError as error:
             raise reasons.silent(redact(self._url), self._timeout) from error
-        self._wanted = self._sink.begin(Answer(self._url, reply.status, reply.headers))
+        answer = Answer(self._url, reply.status, reply.headers)
+        await self._sink.prepare(answer)
+        self._wanted = self._sink.begin(answer)
         self._answered = Response(self._url, status=reply.status, headers=dict(reply.headers))
         if reply.has_body:
             problem = await self._read(worker, reply, facts) if self._wanted else None

@@ -79,7 +79,9 @@ class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
         if txresponse.length != UNKNOWN_LENGTH:
             headers["content-length"] = str(txresponse.length)
         try:
-            wanted = sink.begin(Answer(url, txresponse.code, headers))
+            answer = Answer(url, txresponse.code, headers)
+            await sink.prepare(answer)
+            wanted = sink.begin(answer)
             await self._read(url, txresponse, sink if wanted else None, sink.attach, size)
         except BaseException:
             abort(txresponse)
