@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,8 @@ import pytest
 from fetcher.lists.rows import MAX_MIRRORS
 from tests.crawl import CrawlResult, run_crawl, start_crawl
 from tests.servers.content import Content
-from tests.servers.faults import Status
+from tests.servers.exchange import Exchange
+from tests.servers.faults import Drip, Status
 from tests.servers.origin import Origin
 from tests.servers.resource import Fault, Gate, Resource
 from tests.test_mirrors import MIB, SPLIT, one
@@ -186,3 +188,29 @@ def test_the_only_piece_is_of_three_of_whom_one_lies(tmp_path: Path, splits: int
 
     assert row["received"] <= 4 * SIZE
     assert not any(urls[0] in note or urls[2] in note for note in row["notes"])
+
+
+# --- who is asked instead -----------------------------------------------------------------------
+
+
+def test_a_slow_address_is_used_again_when_the_fast_one_is_gone(site: Site) -> None:
+    slow, fast = Resource(GOOD, etag='"slow"'), Resource(GOOD, etag='"fast"', rate=3 * MIB)
+    urls = site.serve(slow, fast)
+    gone = threading.Event()
+
+    def die_when_alone(exchange: Exchange) -> Fault | None:
+        first = site.origins[0]
+        if first.requests_for("/a.bin") and not first.active("/a.bin"):
+            gone.set()
+        return Status(410) if gone.is_set() else None
+
+    slow.script = lambda exchange: None if gone.is_set() else Drip(20_000)
+    fast.script = die_when_alone
+    listed = site.listed(urls, f"sha256:{GOOD.sha256}")
+
+    row = assert_right(site.fetch(listed, FETCHER_MIN_SPLIT_SIZE="2M", FETCHER_MAX_SPLITS=2), site)
+
+    aside, given_up = row["notes"]
+    assert aside == f"{urls[0]} was set aside: another mirror is much faster"
+    assert given_up.startswith(f"{urls[1]} was given up: ")
+    assert row["restarts"] == 0

@@ -45,6 +45,8 @@ TICK = 0.5
 FAIR_SECONDS = 3.0
 """Seconds that a mirror has to show how fast it is."""
 
+FASTER = "another mirror is much faster"
+
 
 @dataclass
 class _Work:
@@ -162,6 +164,9 @@ class Transfer:
         A server may refuse one connection more and still serve those it has.
         """
         known = self.intake.resource.version is not None
+        if isinstance(error, MirrorError):
+            # Ended from this side.
+            return known and self.sources.any
         others = known and self.sources.others_than(source)
         if source is not self.sources.lead:
             if isinstance(error, ChangedError | RangesRefusedError):
@@ -174,7 +179,7 @@ class Transfer:
             return False
         if isinstance(error, SizeMismatchError | TooLargeError):
             return False
-        if source.connections > 1 and not isinstance(error, MirrorError):
+        if source.connections > 1:
             self.intake.plan.lower(len(self._workers) - 1)
             return True
         if self.sources.several:
@@ -255,7 +260,8 @@ class Transfer:
                 continue
             work.source.note_speed(writer.rate)
             if self.sources.too_slow(work.source, writer.rate, writer.claim.remaining):
-                writer.stop(MirrorError("another mirror is much faster"))
+                self.sources.set_aside(work.source, FASTER)
+                writer.stop(MirrorError(FASTER))
 
     # --- one connection -------------------------------------------------------------------------
 
