@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from fetcher.lists.rows import MAX_MIRRORS
 from tests.crawl import CrawlResult, run_crawl, start_crawl
 from tests.servers.content import Content
 from tests.servers.exchange import Exchange
-from tests.servers.faults import Drip, Status
+from tests.servers.faults import Drip, Respond, Status
 from tests.servers.origin import Origin
 from tests.servers.resource import Fault, Gate, Resource
 from tests.test_mirrors import MIB, SPLIT, one
@@ -214,3 +215,36 @@ def test_a_slow_address_is_used_again_when_the_fast_one_is_gone(site: Site) -> N
     assert aside == f"{urls[0]} was set aside: another mirror is much faster"
     assert given_up.startswith(f"{urls[1]} was given up: ")
     assert row["restarts"] == 0
+
+
+def changing() -> Fault:
+    """Another version for each request, which breaks."""
+    numbers = count()
+
+    def answer(exchange: Exchange) -> None:
+        exchange.send_head(200, {"ETag": f'"{next(numbers)}"', "Content-Length": str(SIZE)})
+        exchange.send(bytes(1000))
+        exchange.close()
+
+    return Respond(answer)
+
+
+@pytest.mark.parametrize("size", ["", str(SIZE)])
+@pytest.mark.parametrize(
+    "useless",
+    [
+        Status(200, {"Content-Range": f"bytes 0-99/{SIZE}"}, bytes(100)),
+        Status(206, {"Content-Range": "bytes 0-99/*"}, bytes(100)),
+        Status(416),
+        changing(),
+    ],
+)
+def test_the_mirror_is_asked_where_the_first_address_makes_no_sense(
+    site: Site, useless: Fault, size: str
+) -> None:
+    urls = site.serve(useless, Resource(GOOD))
+    listed = site.listed(urls, f"sha256:{GOOD.sha256}", size)
+
+    row = assert_right(site.fetch(listed), site)
+
+    assert row["notes"][0].startswith(f"{urls[0]} was given up: ")

@@ -91,29 +91,12 @@ class Transfer:
 
         :raises FetchError: why it is not; what was fetched is in the journal.
         """
-        intake = self.intake
         while True:
             try:
                 return await self._attempt()
-            except ChangedError as error:
-                intake.count_restart()
-                if intake.counts.restarts >= self._config.max_tries:
-                    raise ChangedError(
-                        f"{redact(self.sources.lead.address)} changed {intake.counts.restarts} "
-                        f"times while it was fetched (at last {error}): try again when it is at "
-                        "rest"
-                    ) from error
-                intake.resource.changed(error)
-            except RangesRefusedError:
-                if not intake.resource.ranged:
-                    raise
-                if intake.received:
-                    intake.count_restart()
-                intake.resource.refused()
             except ServerError as error:
-                if not self._lead_anew(error):
-                    raise
-            intake.begin_anew(self.sources.lead.resource)
+                self._recover(error)
+            self.intake.begin_anew(self.sources.lead.resource)
             self._serve()
 
     def stop(self, reason: Stopped) -> None:
@@ -136,15 +119,40 @@ class Transfer:
             trail = self.trail if self.sources.several else None
             source.serve(trail, self._grow)
 
-    def _lead_anew(self, error: ServerError) -> bool:
-        """Whether there is another address that the file can be begun anew from."""
+    def _recover(self, error: ServerError) -> None:
+        """Find another way to begin the file anew: the same address, or the next one.
+
+        :raises ServerError: ``error``, or what it has come to; there is none.
+        """
+        intake = self.intake
+        if isinstance(error, ChangedError):
+            intake.count_restart()
+            intake.resource.changed(error)
+            if intake.resource.changes < self._config.max_tries:
+                return
+            self._lead_anew(
+                ChangedError(
+                    f"{redact(self.sources.lead.address)} changed {intake.resource.changes} times "
+                    f"while it was fetched (at last {error}): try again when it is at rest"
+                )
+            )
+            return
+        if isinstance(error, RangesRefusedError) and intake.resource.ranged:
+            intake.resource.refused()
+        else:
+            self._lead_anew(error)
+        if intake.received:
+            intake.count_restart()
+
+    def _lead_anew(self, error: ServerError) -> None:
+        """Begin the file anew from another address.
+
+        :raises ServerError: ``error``; there is none.
+        """
         lead = self.sources.lead_anew(error)
         if lead is None:
-            return False
+            raise error
         lead.resource = Resource()
-        if self.intake.received:
-            self.intake.count_restart()
-        return True
 
     def _give_up(self, source: Source, why: str) -> None:
         """Ask an address for nothing more, and end what it is sending."""
