@@ -16,9 +16,9 @@ import pytest
 
 from fetcher.lists.rows import MAX_MIRRORS
 from tests.crawl import CrawlResult, run_crawl, start_crawl
-from tests.servers.content import Content
+from tests.servers.content import Bytes, Content
 from tests.servers.exchange import Exchange
-from tests.servers.faults import Drip, Respond, Status
+from tests.servers.faults import Close, Drip, Respond, Status
 from tests.servers.origin import Origin
 from tests.servers.resource import Fault, Gate, Resource
 from tests.test_mirrors import MIB, SPLIT, one
@@ -248,3 +248,27 @@ def test_the_mirror_is_asked_where_the_first_address_makes_no_sense(
     row = assert_right(site.fetch(listed), site)
 
     assert row["notes"][0].startswith(f"{urls[0]} was given up: ")
+
+
+@pytest.mark.parametrize("ranges", [False, True])
+@pytest.mark.parametrize("again", [False, True])
+def test_what_is_there_is_not_given_up_for_a_file_of_another_size(
+    site: Site, again: bool, ranges: bool
+) -> None:
+    """Without anything in the list that would tell who is right; in one run, or in the next."""
+    breaking = Resource(GOOD, faults=[Close(after=9 * MIB)], script=lambda exchange: Status(503))
+    mirror = Resource(Bytes(b"maintenance\n"), ranges=ranges)
+    urls = site.serve(breaking, Status(503) if again else mirror)
+    result = site.fetch(site.listed(urls), FETCHER_MAX_SPLITS=1)
+    if again:
+        site.serve(breaking, mirror)
+        result = site.fetch(site.listed(urls))
+
+    error = one(result)["error"]
+    assert error["type"] == "SizeMismatchError"
+    assert f"{SIZE} bytes" in error["message"]
+    assert "12 bytes" in error["message"]
+    assert not site.final.exists()
+
+    site.serve(Resource(GOOD), mirror)
+    assert assert_right(site.fetch(site.listed(urls)), site)["resumed"] >= 8 * MIB

@@ -96,7 +96,8 @@ class Transfer:
                 return await self._attempt()
             except ServerError as error:
                 self._recover(error)
-            self.intake.begin_anew(self.sources.lead.resource)
+            lead = self.sources.lead
+            self.intake.begin_anew(lead.address, lead.resource)
             self._serve()
 
     def stop(self, reason: Stopped) -> None:
@@ -137,6 +138,7 @@ class Transfer:
                 )
             )
             return
+        intake.keep()
         if isinstance(error, RangesRefusedError) and intake.resource.ranged:
             intake.resource.refused()
         else:
