@@ -18,12 +18,13 @@ from fetcher.lists.rows import MAX_MIRRORS
 from tests.crawl import CrawlResult, run_crawl, start_crawl
 from tests.servers.content import Bytes, Content
 from tests.servers.exchange import Exchange
-from tests.servers.faults import Close, Drip, Respond, Status
+from tests.servers.faults import Close, Drip, IgnoreRange, Instead, Respond, Status
 from tests.servers.origin import Origin
 from tests.servers.resource import Fault, Gate, Resource
 from tests.test_mirrors import MIB, SPLIT, one
 from tests.test_pieces import metalink
 
+TRIES = 2
 SIZE = 12 * MIB
 GOOD = Content(SIZE, seed=1)
 BAD = Content(SIZE, seed=2)
@@ -57,11 +58,13 @@ class Site:
 
     def fetch(self, urls: Path, **settings: str | float) -> CrawlResult:
         """A whole crawl."""
-        return run_crawl(self.out, urls, settings=SPLIT | settings)
+        return run_crawl(self.out, urls, settings=SPLIT | {"FETCHER_MAX_TRIES": TRIES} | settings)
 
     def interrupt(self, urls: Path, *gates: Gate, **settings: str | float) -> CrawlResult:
         """A crawl that is stopped when a connection stands at each gate; they are open then."""
-        with start_crawl(self.out, urls, settings=SPLIT | settings) as crawl:
+        with start_crawl(
+            self.out, urls, settings=SPLIT | {"FETCHER_MAX_TRIES": TRIES} | settings
+        ) as crawl:
             for gate in gates:
                 gate.wait_until_held()
             crawl.send_signal(signal.SIGINT)
@@ -272,3 +275,49 @@ def test_what_is_there_is_not_given_up_for_a_file_of_another_size(
 
     site.serve(Resource(GOOD), mirror)
     assert assert_right(site.fetch(site.listed(urls)), site)["resumed"] >= 8 * MIB
+
+
+@pytest.mark.parametrize(
+    "later", [IgnoreRange(), Instead(Resource(Content(SIZE, seed=3), last_modified=None))]
+)
+def test_the_mirror_goes_on_where_the_first_address_has_not_the_file_any_more(
+    site: Site, later: Fault
+) -> None:
+    requests = count()
+    first = Resource(GOOD, rate=8 * MIB, script=lambda _: later if next(requests) > 3 else None)
+    urls = site.serve(first, Resource(GOOD, etag='"mirror"', rate=8 * MIB))
+
+    row = assert_right(site.fetch(site.listed(urls, f"sha256:{GOOD.sha256}")), site)
+
+    assert row["restarts"] == 0
+    assert row["received"] < SIZE + 6 * MIB
+    (note,) = row["notes"]
+    assert note.startswith(f"{urls[0]} was passed over: ")
+
+
+def test_who_was_passed_over_begins_anew_when_the_others_are_gone(site: Site) -> None:
+    """The first sends the whole file only, from some time on; and then the mirror dies."""
+    requests = count(1)
+    last = 2 + TRIES
+    asked = 0
+
+    def ignore_later(_: Exchange) -> Fault | None:
+        nonlocal asked
+        asked = next(requests)
+        return IgnoreRange() if asked > 2 else None
+
+    def die_when_alone(_: Exchange) -> Fault | None:
+        alone = asked >= last and not site.origins[0].active("/a.bin")
+        return Status(410) if alone else None
+
+    urls = site.serve(
+        Resource(GOOD, rate=8 * MIB, script=ignore_later),
+        Resource(GOOD, rate=8 * MIB, etag='"mirror"', script=die_when_alone),
+    )
+
+    row = assert_right(site.fetch(site.listed(urls, f"sha256:{GOOD.sha256}")), site)
+
+    passed_over, given_up = row["notes"]
+    assert passed_over.startswith(f"{urls[0]} was passed over: ")
+    assert given_up.startswith(f"{urls[1]} was given up: ")
+    assert row["restarts"] == 1

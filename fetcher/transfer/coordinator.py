@@ -178,16 +178,14 @@ class Transfer:
             # Ended from this side.
             return known and self.sources.any
         others = known and self.sources.others_than(source)
-        if source is not self.sources.lead:
-            if isinstance(error, ChangedError | RangesRefusedError):
-                self.sources.set_apart(source, error)
-                if others:
-                    return True
-                # What is there cannot be gone on with; the next address begins anew.
-                raise MirrorError(error.message) from error
-        elif isinstance(error, ChangedError | RangesRefusedError):
-            return False
-        if isinstance(error, SizeMismatchError | TooLargeError):
+        unlike = isinstance(error, ChangedError | RangesRefusedError)
+        if unlike and (source is not self.sources.lead or (others and self.intake.listed)):
+            self.sources.set_apart(source, error)
+            if others:
+                return True
+            # What is there cannot be gone on with; the next address begins anew.
+            raise MirrorError(error.message) from error
+        if unlike or isinstance(error, SizeMismatchError | TooLargeError):
             return False
         if source.connections > 1:
             self.intake.plan.lower(len(self._workers) - 1)

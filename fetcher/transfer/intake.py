@@ -85,6 +85,11 @@ class Intake:
         return self.plan.ranges.received
 
     @property
+    def listed(self) -> bool:
+        """Whether the list tells the right bytes, whoever brings them."""
+        return self._expectations.listed
+
+    @property
     def complete(self) -> bool:
         """Whether all of the file is there, and its pieces are right."""
         return self.plan.ranges.complete and (self.check is None or self.check.complete)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from fetcher.errors import FetchError
@@ -13,6 +14,9 @@ SLOW = 10
 
 SLOW_BYTES = 1 << 20
 """... and a range of at least so many bytes waits for it."""
+
+TERMS = 2
+"""How often an address may begin the file anew."""
 
 
 class Sources:
@@ -30,6 +34,7 @@ class Sources:
         self._usable = list(all_)
         self._aside: list[Source] = []
         self._apart: list[Source] = []
+        self._terms = Counter([self.lead])
 
     def __iter__(self) -> Iterator[Source]:
         return iter(self._usable)
@@ -99,14 +104,19 @@ class Sources:
 
         :param why: what is wrong with the one that did.
         """
-        left = [each for each in self._all if each in (*self._usable, *self._aside, *self._apart)]
-        left = [each for each in left if each is not self.lead]
-        if not left:
+        known = (*self._usable, *self._aside, *self._apart)
+        left = [each for each in self._all if each in known and each is not self.lead]
+        if self.lead in self._apart:
+            # It was passed over for the others.
+            left.append(self.lead)
+        lead = next((each for each in left if self._terms[each] < TERMS), None)
+        if lead is None:
             return None
         self.drop(self.lead, why)
         self._usable, self._aside, self._apart = left, [], []
-        self.lead = left[0]
-        return self.lead
+        self.lead = lead
+        self._terms[lead] += 1
+        return lead
 
     def too_slow(self, source: Source, speed: float, remaining: int) -> bool:
         """Whether another address would have brought the rest long ago.
