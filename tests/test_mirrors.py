@@ -180,7 +180,7 @@ def test_one_that_fails_later_is_done_without(mirrors: Mirrors) -> None:
     assert one(result)["received"] == SIZE
 
 
-def test_a_much_slower_one_is_given_up(mirrors: Mirrors) -> None:
+def test_a_much_slower_one_is_set_aside(mirrors: Mirrors) -> None:
     urls = mirrors.add(Resource(CONTENT, rate=4 * MIB), Resource(CONTENT, rate=10_000))
 
     result = mirrors.fetch(urls, f"sha256:{CONTENT.sha256}", FETCHER_MIN_SPLIT_SIZE="2M")
@@ -188,7 +188,7 @@ def test_a_much_slower_one_is_given_up(mirrors: Mirrors) -> None:
     assert_right(result, mirrors)
     assert one(result)["seconds"] < 20, "the rest of its range would take minutes"
     (note,) = one(result)["notes"]
-    assert note == f"{urls[1]} was given up: another mirror is much faster"
+    assert note == f"{urls[1]} was set aside: another mirror is much faster"
 
 
 @pytest.mark.parametrize("liar", [0, 1])

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import base64
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,15 @@ import pytest
 
 from fetcher.lists.rows import MAX_MIRRORS
 from tests.crawl import CrawlResult, run_crawl, start_crawl
-from tests.servers.content import Content
-from tests.servers.faults import Status
+from tests.servers.content import Bytes, Content
+from tests.servers.exchange import Exchange
+from tests.servers.faults import Close, Drip, IgnoreRange, Instead, Respond, Status
 from tests.servers.origin import Origin
 from tests.servers.resource import Fault, Gate, Resource
 from tests.test_mirrors import MIB, SPLIT, one
 from tests.test_pieces import metalink
 
+TRIES = 2
 SIZE = 12 * MIB
 GOOD = Content(SIZE, seed=1)
 BAD = Content(SIZE, seed=2)
@@ -54,11 +58,13 @@ class Site:
 
     def fetch(self, urls: Path, **settings: str | float) -> CrawlResult:
         """A whole crawl."""
-        return run_crawl(self.out, urls, settings=SPLIT | settings)
+        return run_crawl(self.out, urls, settings=SPLIT | {"FETCHER_MAX_TRIES": TRIES} | settings)
 
     def interrupt(self, urls: Path, *gates: Gate, **settings: str | float) -> CrawlResult:
         """A crawl that is stopped when a connection stands at each gate; they are open then."""
-        with start_crawl(self.out, urls, settings=SPLIT | settings) as crawl:
+        with start_crawl(
+            self.out, urls, settings=SPLIT | {"FETCHER_MAX_TRIES": TRIES} | settings
+        ) as crawl:
             for gate in gates:
                 gate.wait_until_held()
             crawl.send_signal(signal.SIGINT)
@@ -186,3 +192,132 @@ def test_the_only_piece_is_of_three_of_whom_one_lies(tmp_path: Path, splits: int
 
     assert row["received"] <= 4 * SIZE
     assert not any(urls[0] in note or urls[2] in note for note in row["notes"])
+
+
+# --- who is asked instead -----------------------------------------------------------------------
+
+
+def test_a_slow_address_is_used_again_when_the_fast_one_is_gone(site: Site) -> None:
+    slow, fast = Resource(GOOD, etag='"slow"'), Resource(GOOD, etag='"fast"', rate=3 * MIB)
+    urls = site.serve(slow, fast)
+    gone = threading.Event()
+
+    def die_when_alone(exchange: Exchange) -> Fault | None:
+        first = site.origins[0]
+        if first.requests_for("/a.bin") and not first.active("/a.bin"):
+            gone.set()
+        return Status(410) if gone.is_set() else None
+
+    slow.script = lambda exchange: None if gone.is_set() else Drip(20_000)
+    fast.script = die_when_alone
+    listed = site.listed(urls, f"sha256:{GOOD.sha256}")
+
+    row = assert_right(site.fetch(listed, FETCHER_MIN_SPLIT_SIZE="2M", FETCHER_MAX_SPLITS=2), site)
+
+    aside, given_up = row["notes"]
+    assert aside == f"{urls[0]} was set aside: another mirror is much faster"
+    assert given_up.startswith(f"{urls[1]} was given up: ")
+    assert row["restarts"] == 0
+
+
+def changing() -> Fault:
+    """Another version for each request, which breaks."""
+    numbers = count()
+
+    def answer(exchange: Exchange) -> None:
+        exchange.send_head(200, {"ETag": f'"{next(numbers)}"', "Content-Length": str(SIZE)})
+        exchange.send(bytes(1000))
+        exchange.close()
+
+    return Respond(answer)
+
+
+@pytest.mark.parametrize("size", ["", str(SIZE)])
+@pytest.mark.parametrize(
+    "useless",
+    [
+        Status(200, {"Content-Range": f"bytes 0-99/{SIZE}"}, bytes(100)),
+        Status(206, {"Content-Range": "bytes 0-99/*"}, bytes(100)),
+        Status(416),
+        changing(),
+    ],
+)
+def test_the_mirror_is_asked_where_the_first_address_makes_no_sense(
+    site: Site, useless: Fault, size: str
+) -> None:
+    urls = site.serve(useless, Resource(GOOD))
+    listed = site.listed(urls, f"sha256:{GOOD.sha256}", size)
+
+    row = assert_right(site.fetch(listed), site)
+
+    assert row["notes"][0].startswith(f"{urls[0]} was given up: ")
+
+
+@pytest.mark.parametrize("ranges", [False, True])
+@pytest.mark.parametrize("again", [False, True])
+def test_what_is_there_is_not_given_up_for_a_file_of_another_size(
+    site: Site, again: bool, ranges: bool
+) -> None:
+    """Without anything in the list that would tell who is right; in one run, or in the next."""
+    breaking = Resource(GOOD, faults=[Close(after=9 * MIB)], script=lambda exchange: Status(503))
+    mirror = Resource(Bytes(b"maintenance\n"), ranges=ranges)
+    urls = site.serve(breaking, Status(503) if again else mirror)
+    result = site.fetch(site.listed(urls), FETCHER_MAX_SPLITS=1)
+    if again:
+        site.serve(breaking, mirror)
+        result = site.fetch(site.listed(urls))
+
+    error = one(result)["error"]
+    assert error["type"] == "SizeMismatchError"
+    assert f"{SIZE} bytes" in error["message"]
+    assert "12 bytes" in error["message"]
+    assert not site.final.exists()
+
+    site.serve(Resource(GOOD), mirror)
+    assert assert_right(site.fetch(site.listed(urls)), site)["resumed"] >= 8 * MIB
+
+
+@pytest.mark.parametrize(
+    "later", [IgnoreRange(), Instead(Resource(Content(SIZE, seed=3), last_modified=None))]
+)
+def test_the_mirror_goes_on_where_the_first_address_has_not_the_file_any_more(
+    site: Site, later: Fault
+) -> None:
+    requests = count()
+    first = Resource(GOOD, rate=8 * MIB, script=lambda _: later if next(requests) > 3 else None)
+    urls = site.serve(first, Resource(GOOD, etag='"mirror"', rate=8 * MIB))
+
+    row = assert_right(site.fetch(site.listed(urls, f"sha256:{GOOD.sha256}")), site)
+
+    assert row["restarts"] == 0
+    assert row["received"] < SIZE + 6 * MIB
+    (note,) = row["notes"]
+    assert note.startswith(f"{urls[0]} was passed over: ")
+
+
+def test_who_was_passed_over_begins_anew_when_the_others_are_gone(site: Site) -> None:
+    """The first sends the whole file only, from some time on; and then the mirror dies."""
+    requests = count(1)
+    last = 2 + TRIES
+    asked = 0
+
+    def ignore_later(_: Exchange) -> Fault | None:
+        nonlocal asked
+        asked = next(requests)
+        return IgnoreRange() if asked > 2 else None
+
+    def die_when_alone(_: Exchange) -> Fault | None:
+        alone = asked >= last and not site.origins[0].active("/a.bin")
+        return Status(410) if alone else None
+
+    urls = site.serve(
+        Resource(GOOD, rate=8 * MIB, script=ignore_later),
+        Resource(GOOD, rate=8 * MIB, etag='"mirror"', script=die_when_alone),
+    )
+
+    row = assert_right(site.fetch(site.listed(urls, f"sha256:{GOOD.sha256}")), site)
+
+    passed_over, given_up = row["notes"]
+    assert passed_over.startswith(f"{urls[0]} was passed over: ")
+    assert given_up.startswith(f"{urls[1]} was given up: ")
+    assert row["restarts"] == 1

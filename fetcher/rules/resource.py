@@ -27,8 +27,9 @@ class Resource:
         """Whether several connections make sense."""
         self.verifiable = False
         """Whether a checksum of the whole file will be compared in the end."""
+        self.changes = 0
+        """How often another version has come."""
         self._condition = dict(condition or {})
-        self._changes = 0
         self._flips = 0
         self._odd = 0
 
@@ -100,10 +101,10 @@ class Resource:
 
     def changed(self, error: ChangedError) -> None:
         """Another version came; forget this one."""
-        self._changes += 1
+        self.changes += 1
         self._flips += error.same_facts
         self.version = None
-        if self._changes >= PATIENCE and not (self.verifiable and self._flips >= PATIENCE):
+        if self.changes >= PATIENCE and not (self.verifiable and self._flips >= PATIENCE):
             # Never the same twice: only a single answer is one version.
             self.ranged = self.splits = False
 

@@ -45,6 +45,8 @@ TICK = 0.5
 FAIR_SECONDS = 3.0
 """Seconds that a mirror has to show how fast it is."""
 
+FASTER = "another mirror is much faster"
+
 
 @dataclass
 class _Work:
@@ -89,29 +91,13 @@ class Transfer:
 
         :raises FetchError: why it is not; what was fetched is in the journal.
         """
-        intake = self.intake
         while True:
             try:
                 return await self._attempt()
-            except ChangedError as error:
-                intake.count_restart()
-                if intake.counts.restarts >= self._config.max_tries:
-                    raise ChangedError(
-                        f"{redact(self.sources.lead.address)} changed {intake.counts.restarts} "
-                        f"times while it was fetched (at last {error}): try again when it is at "
-                        "rest"
-                    ) from error
-                intake.resource.changed(error)
-            except RangesRefusedError:
-                if not intake.resource.ranged:
-                    raise
-                if intake.received:
-                    intake.count_restart()
-                intake.resource.refused()
             except ServerError as error:
-                if not self._lead_anew(error):
-                    raise
-            intake.begin_anew(self.sources.lead.resource)
+                self._recover(error)
+            lead = self.sources.lead
+            self.intake.begin_anew(lead.address, lead.resource)
             self._serve()
 
     def stop(self, reason: Stopped) -> None:
@@ -134,15 +120,41 @@ class Transfer:
             trail = self.trail if self.sources.several else None
             source.serve(trail, self._grow)
 
-    def _lead_anew(self, error: ServerError) -> bool:
-        """Whether there is another address that the file can be begun anew from."""
+    def _recover(self, error: ServerError) -> None:
+        """Find another way to begin the file anew: the same address, or the next one.
+
+        :raises ServerError: ``error``, or what it has come to; there is none.
+        """
+        intake = self.intake
+        if isinstance(error, ChangedError):
+            intake.count_restart()
+            intake.resource.changed(error)
+            if intake.resource.changes < self._config.max_tries:
+                return
+            self._lead_anew(
+                ChangedError(
+                    f"{redact(self.sources.lead.address)} changed {intake.resource.changes} times "
+                    f"while it was fetched (at last {error}): try again when it is at rest"
+                )
+            )
+            return
+        intake.keep()
+        if isinstance(error, RangesRefusedError) and intake.resource.ranged:
+            intake.resource.refused()
+        else:
+            self._lead_anew(error)
+        if intake.received:
+            intake.count_restart()
+
+    def _lead_anew(self, error: ServerError) -> None:
+        """Begin the file anew from another address.
+
+        :raises ServerError: ``error``; there is none.
+        """
         lead = self.sources.lead_anew(error)
         if lead is None:
-            return False
+            raise error
         lead.resource = Resource()
-        if self.intake.received:
-            self.intake.count_restart()
-        return True
 
     def _give_up(self, source: Source, why: str) -> None:
         """Ask an address for nothing more, and end what it is sending."""
@@ -162,19 +174,20 @@ class Transfer:
         A server may refuse one connection more and still serve those it has.
         """
         known = self.intake.resource.version is not None
+        if isinstance(error, MirrorError):
+            # Ended from this side.
+            return known and self.sources.any
         others = known and self.sources.others_than(source)
-        if source is not self.sources.lead:
-            if isinstance(error, ChangedError | RangesRefusedError):
-                self.sources.set_apart(source, error)
-                if others:
-                    return True
-                # What is there cannot be gone on with; the next address begins anew.
-                raise MirrorError(error.message) from error
-        elif isinstance(error, ChangedError | RangesRefusedError):
+        unlike = isinstance(error, ChangedError | RangesRefusedError)
+        if unlike and (source is not self.sources.lead or (others and self.intake.listed)):
+            self.sources.set_apart(source, error)
+            if others:
+                return True
+            # What is there cannot be gone on with; the next address begins anew.
+            raise MirrorError(error.message) from error
+        if unlike or isinstance(error, SizeMismatchError | TooLargeError):
             return False
-        if isinstance(error, SizeMismatchError | TooLargeError):
-            return False
-        if source.connections > 1 and not isinstance(error, MirrorError):
+        if source.connections > 1:
             self.intake.plan.lower(len(self._workers) - 1)
             return True
         if self.sources.several:
@@ -255,7 +268,8 @@ class Transfer:
                 continue
             work.source.note_speed(writer.rate)
             if self.sources.too_slow(work.source, writer.rate, writer.claim.remaining):
-                writer.stop(MirrorError("another mirror is much faster"))
+                self.sources.set_aside(work.source, FASTER)
+                writer.stop(MirrorError(FASTER))
 
     # --- one connection -------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ class Expectations:
         self._listed = bool(self.stated)
         self._pieced = meta.get("pieces") is not None
         self._coded = False
+        self._kept: tuple[str, Version] | None = None
         self._page: str | None = None
         self._head = b""
 
@@ -38,6 +39,11 @@ class Expectations:
     def listed(self) -> bool:
         """Whether the list itself has something to compare all bytes with."""
         return self._pieced or self._listed
+
+    @property
+    def told(self) -> bool:
+        """Whether the list says something by which another file shows."""
+        return self.listed or self._meta["size"] is not None
 
     @property
     def verifiable(self) -> bool:
@@ -59,8 +65,7 @@ class Expectations:
         :raises NoChecksumError: a checksum is required, and nobody states one.
         """
         self._coded = bool(version.codings)
-        told = self._meta["size"] is not None or self.listed
-        self._page = answer.url if not told and says_page(answer, name) else None
+        self._page = answer.url if not self.told and says_page(answer, name) else None
         self._head = b""
         if version.size is not None:
             self.check_size(name, version.size)
@@ -90,6 +95,26 @@ class Expectations:
             f"{redact(self._page)} answered with a web page instead of the file: look at it in a "
             "browser, it may want a login"
         )
+
+    def keep(self, address: str, version: Version) -> None:
+        """Bytes of this version are there, and no more are to be had from ``address``."""
+        self._kept = address, version
+
+    def check_kept(self, name: str, address: str, version: Version) -> None:
+        """Judge what is to take the place of what is there.
+
+        :raises SizeMismatchError: it comes from another address and has another size, and nothing
+            in the list tells who is right.
+        """
+        if self._kept is None or self.told:
+            return
+        first, known = self._kept
+        if first != address and known.codings == version.codings and known.size != version.size:
+            size = "an unknown number of" if version.size is None else version.size
+            raise SizeMismatchError(
+                f"{redact(first)} has {known.size} bytes for {name}, but {redact(address)} has "
+                f"{size} bytes: give the right size or a checksum in the list"
+            )
 
     def check_size(self, name: str, size: int, *, more: bool = False) -> None:
         """Compare a size with the list's and with the limit.

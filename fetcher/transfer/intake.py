@@ -10,7 +10,7 @@ from fetcher.contract import Answer, FileProgress
 from fetcher.disk.journal import Journal
 from fetcher.disk.part import Part
 from fetcher.errors import ChangedError, ProtocolError, RangesRefusedError
-from fetcher.rules.answers import Version
+from fetcher.rules.answers import Version, unsatisfied_size
 from fetcher.rules.pages import HEAD
 from fetcher.rules.pieces import Pieces
 from fetcher.rules.ranges import Claim, Range
@@ -36,7 +36,8 @@ class Counts:
 class Intake:
     """One file's bytes, whichever addresses they come from.
 
-    :param resource: that of the address which decides about the file's version.
+    :param address: the one that decides about the file's version.
+    :param resource: what is known of the file there.
     :param part: where the bytes go.
     :param config: the settings.
     :param progress: kept up to date for displays.
@@ -49,6 +50,7 @@ class Intake:
 
     def __init__(
         self,
+        address: str,
         resource: Resource,
         part: Part,
         config: Config,
@@ -62,6 +64,7 @@ class Intake:
         self.check: PieceCheck | None = None
         """Compares the file's pieces; None where none are listed, or nothing is known yet."""
         self.resource = resource
+        self._address = address
         self._config = config
         self._rounds = rounds
         self.plan = self._plan(resource)
@@ -80,6 +83,11 @@ class Intake:
     def received(self) -> int:
         """Bytes of the file that are in the part."""
         return self.plan.ranges.received
+
+    @property
+    def listed(self) -> bool:
+        """Whether the list tells the right bytes, whoever brings them."""
+        return self._expectations.listed
 
     @property
     def complete(self) -> bool:
@@ -125,11 +133,12 @@ class Intake:
         """The next answer is the first one of its attempt."""
         self._greeted = False
 
-    def begin_anew(self, resource: Resource) -> None:
+    def begin_anew(self, address: str, resource: Resource) -> None:
         """Plan the whole file again, by what this address has.
 
         What is there stays until another version has been accepted in its place.
         """
+        self._address = address
         self._stale = self._stale or self.received > 0
         self.resource = resource
         self.mixed = False
@@ -137,6 +146,11 @@ class Intake:
         self.plan = self._plan(resource)
         self.safekeeping.forget_size()
         self._show()
+
+    def keep(self) -> None:
+        """What is there is no more to be had where it came from: it is worth something."""
+        if self.received and self.resource.version is not None:
+            self._expectations.keep(self._address, self.resource.version)
 
     def count_restart(self) -> None:
         """What was there is to be fetched again."""
@@ -167,6 +181,7 @@ class Intake:
         self._greet(answer, body.version)
         if self._stale:
             self._expectations.check_page()
+            self._expectations.check_kept(self.part.name, self._address, body.version)
             self._stale = False
             self.safekeeping.begin_anew()
         if body.whole and self.plan.take_whole(writer, body.version):
@@ -195,17 +210,22 @@ class Intake:
         :raises ChangedError: what it has is another file, or nothing shows that it is the same.
         :raises RangesRefusedError: it does not send the range that was asked for.
         """
-        if answer.status not in (200, 206):
+        if answer.status not in (200, 206, 416):
             return False
+        known = self.resource.version
+        if answer.status == 416:
+            size = unsatisfied_size(answer)
+            if known is not None and size not in (None, known.size):
+                raise _unlike(known, size)
+            raise RangesRefusedError("it refuses the range (status 416)")
         resource.verifiable = self._expectations.verifiable
         body = resource.judge(answer, writer.claim.position, 0)
-        known = self.resource.version
         if body.whole:
             raise RangesRefusedError("it sends the whole file where a range was asked")
         if known is None or known.codings != body.version.codings:
             raise ChangedError("it has the file in another form")
         if known.size != body.version.size:
-            raise ChangedError(f"its file has {body.version.size} bytes instead of {known.size}")
+            raise _unlike(known, body.version.size)
         # After a pause it may be the first that answers at all.
         self._greet(answer, body.version)
         if not (self._expectations.verifiable or known.agrees(body.version)):
@@ -295,3 +315,7 @@ class Intake:
         if not self.received:
             return None
         return Journal(self.part.name, self.resumable(version), tuple(self.plan.ranges.snapshot()))
+
+
+def _unlike(known: Version, size: int | None) -> ChangedError:
+    return ChangedError(f"its file has {size} bytes instead of {known.size}")

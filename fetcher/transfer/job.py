@@ -182,6 +182,7 @@ class FileJob:
         requests = addresses(self._request)
         resource = Resource(condition)
         intake = Intake(
+            requests[0].url,
             resource,
             part,
             self._config,

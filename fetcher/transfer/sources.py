@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from fetcher.errors import FetchError
@@ -9,10 +10,13 @@ from fetcher.rules.urls import redact
 from fetcher.transfer.source import Source
 
 SLOW = 10
-"""A mirror is given up when another is this many times as fast ..."""
+"""A mirror is set aside when another is this many times as fast ..."""
 
 SLOW_BYTES = 1 << 20
 """... and a range of at least so many bytes waits for it."""
+
+TERMS = 2
+"""How often an address may begin the file anew."""
 
 
 class Sources:
@@ -28,7 +32,9 @@ class Sources:
         """What became of the others, a sentence each."""
         self._all = tuple(all_)
         self._usable = list(all_)
+        self._aside: list[Source] = []
         self._apart: list[Source] = []
+        self._terms = Counter([self.lead])
 
     def __iter__(self) -> Iterator[Source]:
         return iter(self._usable)
@@ -53,22 +59,40 @@ class Sources:
         best = max((each.speed for each in self._usable if each.speed), default=1.0)
         return max(self._usable, key=lambda each: (each.host.bears_more, _promise(each, best)))
 
+    @property
+    def any(self) -> bool:
+        """Whether there is one to be asked."""
+        return bool(self._usable)
+
     def others_than(self, source: Source) -> bool:
         """Whether a range could come from another address at once."""
-        return any(each is not source for each in self._usable)
+        return any(each is not source for each in (*self._usable, *self._aside))
 
     def drop(self, source: Source, why: FetchError | str) -> None:
         """Ask an address for nothing more of this file."""
-        if source in self._usable:
-            self._usable.remove(source)
+        if self._remove(source):
             self._note(source, "given up", why)
+
+    def set_aside(self, source: Source, why: str) -> None:
+        """Let the others bring the file, as long as there are any."""
+        if self._remove(source):
+            self._aside.append(source)
+            self._note(source, "set aside", why)
 
     def set_apart(self, source: Source, why: FetchError) -> None:
         """What it has cannot be put beside what is there; it could only begin the file anew."""
-        if source in self._usable:
-            self._usable.remove(source)
+        if self._remove(source):
             self._apart.append(source)
             self._note(source, "passed over", why)
+
+    def _remove(self, source: Source) -> bool:
+        """Whether it was one of those to be asked."""
+        if source not in self._usable:
+            return False
+        self._usable.remove(source)
+        if not self._usable:
+            self._usable, self._aside = self._aside, []
+        return True
 
     def _note(self, source: Source, what: str, why: FetchError | str) -> None:
         address = redact(source.address)
@@ -80,14 +104,19 @@ class Sources:
 
         :param why: what is wrong with the one that did.
         """
-        left = [each for each in self._all if each in (*self._usable, *self._apart)]
-        left = [each for each in left if each is not self.lead]
-        if not left:
+        known = (*self._usable, *self._aside, *self._apart)
+        left = [each for each in self._all if each in known and each is not self.lead]
+        if self.lead in self._apart:
+            # It was passed over for the others.
+            left.append(self.lead)
+        lead = next((each for each in left if self._terms[each] < TERMS), None)
+        if lead is None:
             return None
         self.drop(self.lead, why)
-        self._usable, self._apart = left, []
-        self.lead = left[0]
-        return self.lead
+        self._usable, self._aside, self._apart = left, [], []
+        self.lead = lead
+        self._terms[lead] += 1
+        return lead
 
     def too_slow(self, source: Source, speed: float, remaining: int) -> bool:
         """Whether another address would have brought the rest long ago.
