@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from queue import Empty, Queue
 
 from fetcher.errors import FetchError
 from fetcher.lists import BadRow, Row
 
 AHEAD = 256
-"""Rows that are read before they are asked for."""
+"""Rows that are read before they are asked for ..."""
+
+AHEAD_BYTES = 4 << 20
+"""... and about how many bytes they may take: the hashes of a file's pieces can be megabytes."""
+
+_TEXT = 50
+"""About what a text takes beside its characters."""
 
 Entry = Row | BadRow
 
@@ -26,7 +32,9 @@ class RowFeed:
 
     def __init__(self, rows: Iterable[Entry]) -> None:
         self._rows = rows
-        self._ready: Queue[Entry | FetchError | None] = Queue(AHEAD)
+        self._ready: deque[tuple[Entry | FetchError | None, int]] = deque()
+        self._changed = threading.Condition()
+        self._bytes = 0
         self._loop = asyncio.get_running_loop()
         self._arrived = asyncio.Event()
         self._closed = False
@@ -36,11 +44,10 @@ class RowFeed:
     async def __aiter__(self) -> AsyncIterator[Entry]:
         while True:
             self._arrived.clear()
-            try:
-                entry = self._ready.get_nowait()
-            except Empty:
+            if not self._ready:
                 await self._arrived.wait()
                 continue
+            entry = self._take()
             if entry is None:
                 return
             if isinstance(entry, FetchError):
@@ -49,9 +56,17 @@ class RowFeed:
 
     def close(self) -> None:
         """Let the thread end."""
-        self._closed = True
-        while not self._ready.empty():
-            self._ready.get_nowait()
+        with self._changed:
+            self._closed = True
+            self._ready.clear()
+            self._changed.notify()
+
+    def _take(self) -> Entry | FetchError | None:
+        with self._changed:
+            entry, size = self._ready.popleft()
+            self._bytes -= size
+            self._changed.notify()
+        return entry
 
     def _read(self) -> None:
         try:
@@ -64,6 +79,28 @@ class RowFeed:
         self._put(None)
 
     def _put(self, entry: Entry | FetchError | None) -> None:
-        self._ready.put(entry)
-        if not self._closed:
-            self._loop.call_soon_threadsafe(self._arrived.set)
+        size = _size(entry)
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._has_room)
+            if self._closed:
+                return
+            self._ready.append((entry, size))
+            self._bytes += size
+        self._loop.call_soon_threadsafe(self._arrived.set)
+
+    @property
+    def _has_room(self) -> bool:
+        # One row there always is room for, however large it is.
+        return not self._ready or (len(self._ready) < AHEAD and self._bytes < AHEAD_BYTES)
+
+
+def _size(entry: Entry | FetchError | None) -> int:
+    """About how many bytes it takes, as far as that can be many."""
+    if not isinstance(entry, Row):
+        return 0
+    texts = [entry.url, *entry.mirrors]
+    size = sum(len(text) + _TEXT for text in texts)
+    if entry.pieces is not None:
+        hashes = entry.pieces.hashes
+        size += len(hashes) * (len(hashes[0]) + _TEXT)
+    return size
