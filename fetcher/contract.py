@@ -181,10 +181,11 @@ class RangeSink(Protocol):
     def stopped(self) -> BaseException | None:
         """Why the transfer was ended from this side, if it was."""
 
-    def next_try(self, *, crowding: bool = True) -> float | None:
+    def next_try(self, *, crowding: bool = True, silent: bool = False) -> float | None:
         """One more try has failed: seconds until the next, or None when there is none.
 
         :param crowding: whether it may be that the server has connections enough.
+        :param silent: whether it ended without a word from the server.
         """
 
     async def pause(self, seconds: float) -> None:

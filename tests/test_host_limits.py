@@ -5,14 +5,18 @@ about the files that such a server, or such a file, must not hold up.
 """
 
 import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from tests.crawl import Crawl, start_crawl, wait_for, write_list
 from tests.servers.content import Content
-from tests.servers.faults import Status
+from tests.servers.exchange import Exchange
+from tests.servers.faults import Stall, Status
 from tests.servers.origin import Origin
-from tests.servers.resource import Gate, Resource
+from tests.servers.resource import Gate, Resource, deliver, plan
 
 SIZE = 1 << 20
 TRIES = 2
@@ -56,6 +60,67 @@ def test_a_file_that_is_refused_by_itself_holds_no_other_up(origin: Origin, tmp_
     assert len(origin.requests_for("/expired")) == 2
     for seed, name in ((1, "first"), (2, "last"), *((int(name), name) for name in between)):
         assert (result.out / name).read_bytes() == Content(SIZE, seed).read(0, SIZE)
+
+
+class OneAtATime:
+    """As a server without threads: who comes meanwhile is accepted by the system, and waits."""
+
+    def __init__(self) -> None:
+        self._busy = threading.Lock()
+
+    def respond(self, exchange: Exchange, resource: Resource) -> None:
+        while not self._busy.acquire(blocking=False):
+            exchange.wait(0.01)
+        try:
+            deliver(exchange, resource, plan(exchange, resource))
+        finally:
+            self._busy.release()
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_server_that_lets_others_wait_in_silence_serves_one_after_the_other(
+    origin: Origin, tmp_path: Path, ranges: bool
+) -> None:
+    server = OneAtATime()
+    contents = {str(seed): Content(SIZE, seed) for seed in range(1, 5)}
+    rows = {
+        name: origin.add(
+            f"/{name}",
+            Resource(
+                content, ranges=ranges, rate=2 * SIZE, script=lambda _: server, keep_alive=ranges
+            ),
+        )
+        for name, content in contents.items()
+    }
+    with start(
+        tmp_path, rows, FETCHER_CONNECT_TIMEOUT="0.3", FETCHER_MIN_SPLIT_SIZE="256K"
+    ) as crawl:
+        result = crawl.wait()
+
+    assert result.returncode == 0, result.stderr
+    for name, content in contents.items():
+        assert (result.out / name).read_bytes() == content.read(0, SIZE)
+
+
+def test_a_file_that_is_never_answered_fails_while_others_are_served(
+    origin: Origin, tmp_path: Path
+) -> None:
+    small = Content(SIZE // 4, seed=1)
+    rows = {"never": origin.add("/never", Stall(None))}
+    for number in range(24):
+        url = origin.add(f"/{number}", Resource(small, rate=SIZE))
+        rows[str(number)] = url
+    gate, last = held(2)
+    rows["last"] = origin.add("/last", last)
+    with start(tmp_path, rows, FETCHER_CONNECT_TIMEOUT="0.3", FETCHER_MAX_PARALLEL=3) as crawl:
+        gate.wait_until_held()
+        wait_for(lambda: "/never gave no answer" in crawl.stderr, 10, "the failure")
+        gate.open()
+        result = crawl.wait()
+
+    failed = [row["name"] for row in result.report if row["status"] == "failed"]
+    assert failed == ["never"]
+    assert len(origin.requests_for("/never")) <= 2 * TRIES + 1
 
 
 def test_who_has_to_pause_does_not_keep_others_out(origin: Origin, tmp_path: Path) -> None:

@@ -58,6 +58,50 @@ def test_what_is_not(status: int) -> None:
     in_loop(test)
 
 
+def silent(host: Host) -> RangeWriter:
+    made = writer()
+    host.enter(made)
+    made.silent = True
+    return made
+
+
+def test_silence_beside_others_is_about_their_number() -> None:
+    async def test() -> None:
+        host = Host()
+        serving(host, 2)
+        waiting = silent(host)
+        assert host.turns_away(waiting, alone=True)
+        assert host.limit == 2
+        waiting.turn = Turn.FREE
+        assert host.turns_away(waiting, alone=True), "who asked before it is still being served"
+
+    in_loop(test)
+
+
+def test_silence_is_about_the_file_where_the_server_has_served_more_meanwhile() -> None:
+    async def test() -> None:
+        host = Host()
+        first, waiting = serving(host, 1), silent(host)
+        host.leave(serving(host, 1)[0])
+        assert not host.turns_away(waiting, alone=True)
+        host.leave(first[0])
+        assert not host.turns_away(waiting, alone=True), "it serves nobody any more"
+
+    in_loop(test)
+
+
+def test_silence_in_its_turn_is_about_the_file_where_others_come_after_it() -> None:
+    async def test() -> None:
+        host = Host()
+        first, waiting = serving(host, 1), silent(host)
+        waiting.turn = Turn.FREE
+        host.rest(first[0])
+        serving(host, 1)
+        assert not host.turns_away(waiting, alone=True)
+
+    in_loop(test)
+
+
 def test_nothing_is_learned_from_a_server_that_serves_nobody() -> None:
     async def test() -> None:
         host = Host()

@@ -238,6 +238,8 @@ def test_metalink_of_version_3(tmp_path: Path) -> None:
     assert (row.url, *row.mirrors) == ("http://first/1", "http://last/1")
 
 
+MIB = 1 << 20
+
 HEAD = '<metalink xmlns="urn:ietf:params:xml:ns:metalink">'
 
 
@@ -311,18 +313,53 @@ def test_many_rows_cost_no_more_memory_than_ten(
     count = 100_000
     path = tmp_path / name
     path.write_text(head + "".join(entry % (at, at) for at in range(count)) + tail)
+    rows, growth = memory_of_reading(path, first=10)
+    assert rows == count
+    assert growth < 4 * MIB
+
+
+@pytest.mark.parametrize("junk", ["<!---->", "<?x?>", "<x/>", "<x>text</x>text", "<size>1</size>"])
+@pytest.mark.parametrize("within", ["", "<x>", "<file name='b'>"])
+def test_what_a_metalink_holds_beside_its_files_costs_no_memory(
+    tmp_path: Path, junk: str, within: str
+) -> None:
+    file = "<file name='a'><url>http://h/1</url></file>"
+    end = {"": "", "<x>": "</x>", "<file name='b'>": "<url>http://h/2</url></file>"}[within]
+    path = tmp_path / "x.meta4"
+    path.write_text(f"{HEAD}{file}{within}{junk * 100_000}{end}</metalink>")
+    rows, growth = memory_of_reading(path, first=1)
+    assert rows == 1 + within.startswith("<file")
+    assert growth < 4 * MIB
+
+
+def test_comments_without_end_around_a_metalink_are_refused(tmp_path: Path) -> None:
+    for content in ("{0}{1}", "{1}{0}"):
+        file = f"{HEAD}<file name='a'><url>http://h/1</url></file></metalink>"
+        with pytest.raises(InvalidListError, match="comments"):
+            read(tmp_path, content.format(file, "<!---->" * 200_000))
+
+
+def memory_of_reading(path: Path, first: int) -> tuple[int, int]:
+    """How many rows a list has, and how many bytes more were used after the first ones."""
     script = (
-        "import resource, sys\n"
+        "import re, sys\n"
+        "from pathlib import Path\n"
         "from fetcher.lists import open_list\n"
-        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        # Not ru_maxrss, which counts the parent's memory, too.
+        "def peak():\n"
+        "    status = Path('/proc/self/status').read_text()\n"
+        "    return int(re.search(r'VmHWM:\\s+(\\d+)', status)[1])\n"
         "rows = iter(open_list(sys.argv[1]))\n"
-        "for _ in range(10): next(rows)\n"
+        "first = int(sys.argv[2])\n"
+        "for _ in range(first): next(rows)\n"
         "before = peak()\n"
-        "print(10 + sum(1 for _ in rows), peak() - before)\n"
+        "print(first + sum(1 for _ in rows), (peak() - before) << 10)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, cwd=PROJECT, check=True
+        [sys.executable, "-c", script, str(path), str(first)],
+        stdout=subprocess.PIPE,
+        cwd=PROJECT,
+        check=True,
     )
-    rows, kibibytes = map(int, done.stdout.split())
-    assert rows == count
-    assert kibibytes < 4096
+    rows, growth = map(int, done.stdout.split())
+    return rows, growth

@@ -19,7 +19,10 @@ _LAST = 999_999
 """The priority of an address without one (RFC 5854, section 4.2.16.2); the smallest is best."""
 
 _MOST_ELEMENTS = MAX_PIECES + 100_000
-"""In one file's element."""
+"""In one file's element, comments included."""
+
+_MOST_AROUND = 10_000
+"""Comments before and after the root element."""
 
 
 def read_metalink(stream: io.BufferedReader, label: str) -> Iterator[Row | BadRow]:
@@ -40,9 +43,17 @@ def read_metalink(stream: io.BufferedReader, label: str) -> Iterator[Row | BadRo
         huge_tree=False,
     )
     file: _File | None = None
+    around = 0
     try:
         for event, element in events:
             if event in ("comment", "pi"):
+                # What stands beside the root cannot be taken away.
+                around += element.getparent() is None
+                if around > _MOST_AROUND:
+                    raise InvalidListError(f"{label} begins or ends with too many comments")
+                if file is not None:
+                    file.count += 1
+                _forget_before(element)
                 continue
             name = _local_name(element, label)
             if event == "start":
@@ -52,14 +63,15 @@ def read_metalink(stream: io.BufferedReader, label: str) -> Iterator[Row | BadRo
                     file.begin_pieces(element)
                 if element.getparent() is None:
                     _check_root(element, name, label)
-            elif file is not None:
+                continue
+            if file is not None:
                 if file.count > _MOST_ELEMENTS:
                     raise InvalidListError(f"{label} has a file of too many elements")
                 file.end(name, element)
                 if name == "file":
                     yield file.row()
                     file = None
-                    _forget(element)
+            _forget_before(element)
     except etree.XMLSyntaxError as error:
         line = error.lineno or 1
         raise InvalidListError(
@@ -84,12 +96,11 @@ def _local_name(element: Any, label: str) -> str | None:
     return tag.localname if tag.namespace in _NAMESPACES else None
 
 
-def _forget(element: Any) -> None:
-    """Give the memory of a file that was read back, and of what stands before it."""
-    element.clear()
-    parent = element.getparent()
-    while parent is not None and element.getprevious() is not None:
-        del parent[0]
+def _forget_before(element: Any) -> None:
+    """Give the memory of what stands before an element back: it has been read."""
+    before = element.getprevious()
+    if before is not None and (parent := element.getparent()) is not None:
+        parent.remove(before)
 
 
 class _File:
@@ -115,21 +126,21 @@ class _File:
 
     def end(self, name: str | None, element: Any) -> None:
         """An element within the file has ended."""
-        self.count += 1
         text = (element.text or "").strip()
+        # What is longer than any hash counts as several.
+        self.count += 1 + len(text) // 200
         if name == "hash" and self._in_pieces:
             if self._wanted:
                 self._hashes.append(text.lower())
         elif name == "hash":
-            self._fields.setdefault(_algorithm(element), text)
+            if (algorithm := _algorithm(element)) in ALGORITHMS:
+                self._fields.setdefault(algorithm, text)
         elif name == "size":
             self._fields.setdefault("size", text)
         elif name == "url" and element.get("type", "http") in urls.SCHEMES:
             self._addresses.append((_priority(element), text))
         elif name == "pieces":
             self._in_pieces = False
-        if name != "file":
-            element.clear()
 
     def row(self) -> Row | BadRow:
         """The file's row."""

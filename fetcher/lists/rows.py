@@ -34,6 +34,9 @@ MAX_MIRRORS = 64
 MAX_SPLITS = 64
 """The most connections that a row may ask for."""
 
+_TEXT = 50
+"""About how many bytes a text takes beside its characters."""
+
 # Nearly all rows look like this, and the full checks would find nothing to say about them: they
 # only cost most of the time that reading a long list takes.
 _PLAIN_URL = re.compile(r"https?://[a-z0-9][a-z0-9.-]*/[!$&-;=@-Z_a-z~%]*(?:\?[!$&-;=@-Z_a-z~%]+)?")
@@ -68,6 +71,15 @@ class Row:
     pieces: Pieces | None = None
     unused: int = 0
 
+    @property
+    def memory(self) -> int:
+        """About how many bytes it takes, as far as that can be many."""
+        size = sum(len(text) + _TEXT for text in (self.url, *self.mirrors))
+        if self.pieces is not None:
+            hashes = self.pieces.hashes
+            size += len(hashes) * (len(hashes[0]) + _TEXT)
+        return size
+
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
@@ -83,6 +95,11 @@ class BadRow:
     error: InvalidRowError
     name: str | None = None
     url: str | None = None
+
+    @property
+    def memory(self) -> int:
+        """As for a :class:`Row`: its texts are cut."""
+        return 0
 
 
 def make_row(

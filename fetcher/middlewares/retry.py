@@ -55,14 +55,13 @@ class ResumeRetryMiddleware(RetryMiddleware):
             return super().process_exception(request, exception)
         if not getattr(exception, "retryable", False):
             return None
-        # Who has enough says so, or hangs up.
-        crowding = not isinstance(exception, DownloadTimeoutError)
-        return await self._again(request, sink, None, crowding=crowding)
+        silent = isinstance(exception, DownloadTimeoutError)
+        return await self._again(request, sink, None, silent=silent)
 
     async def _again(
-        self, request: Request, sink: RangeSink, asked: float | None, *, crowding: bool = True
+        self, request: Request, sink: RangeSink, asked: float | None, *, silent: bool = False
     ) -> Request | None:
-        delay = sink.next_try(crowding=crowding)
+        delay = sink.next_try(silent=silent)
         if delay is None:
             return None
         if asked is not None:

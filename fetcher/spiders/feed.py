@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable
-from queue import Empty, Queue
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Generic, TypeVar
 
 from fetcher.contract import ListProgress
@@ -14,7 +14,10 @@ from fetcher.errors import FetchError
 T = TypeVar("T")
 
 AHEAD = 1024
-"""Rows that are read before they are asked for."""
+"""Rows that are read before they are asked for ..."""
+
+AHEAD_BYTES = 4 << 20
+"""... and about how many bytes they may take: the hashes of a file's pieces can be megabytes."""
 
 FAREWELL = 1.0
 """Seconds that the thread has to end."""
@@ -26,13 +29,19 @@ class RowFeed(Generic[T]):
     The thread is a daemon: one that waits at a silent pipe does not keep the process alive.
 
     :param rows: read in the thread; a :class:`FetchError` that it raises is raised here.
+    :param size_of: about how many bytes a row takes.
     :param progress: kept up to date.
     """
 
-    def __init__(self, rows: Iterable[T], progress: ListProgress) -> None:
+    def __init__(
+        self, rows: Iterable[T], size_of: Callable[[T], int], progress: ListProgress
+    ) -> None:
         self._rows = rows
+        self._size_of = size_of
         self._progress = progress
-        self._ready: Queue[T | FetchError | None] = Queue(AHEAD)
+        self._ready: deque[tuple[T | FetchError | None, int]] = deque()
+        self._changed = threading.Condition()
+        self._bytes = 0
         self._loop = asyncio.get_running_loop()
         self._arrived = asyncio.Event()
         self._closed = False
@@ -42,11 +51,10 @@ class RowFeed(Generic[T]):
     async def __aiter__(self) -> AsyncIterator[T]:
         while True:
             self._arrived.clear()
-            try:
-                entry = self._ready.get_nowait()
-            except Empty:
+            if not self._ready:
                 await self._arrived.wait()
                 continue
+            entry = self._take()
             if entry is None:
                 return
             if isinstance(entry, FetchError):
@@ -55,19 +63,27 @@ class RowFeed(Generic[T]):
 
     def close(self) -> None:
         """Let the thread end."""
-        self._closed = True
-        while not self._ready.empty():
-            self._ready.get_nowait()
+        with self._changed:
+            self._closed = True
+            self._ready.clear()
+            self._changed.notify()
 
     def join(self) -> None:
         """Wait until it has; but not for one that nothing can wake."""
         self._thread.join(FAREWELL)
 
+    def _take(self) -> T | FetchError | None:
+        with self._changed:
+            entry, size = self._ready.popleft()
+            self._bytes -= size
+            self._changed.notify()
+        return entry
+
     def _read(self) -> None:
         try:
             for entry in self._rows:
                 self._progress.rows += 1
-                self._put(entry)
+                self._put(entry, self._size_of(entry))
                 if self._closed:
                     return
         except FetchError as error:
@@ -75,7 +91,16 @@ class RowFeed(Generic[T]):
         self._progress.whole = True
         self._put(None)
 
-    def _put(self, entry: T | FetchError | None) -> None:
-        self._ready.put(entry)
-        if not self._closed:
-            self._loop.call_soon_threadsafe(self._arrived.set)
+    def _put(self, entry: T | FetchError | None, size: int = 0) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._has_room)
+            if self._closed:
+                return
+            self._ready.append((entry, size))
+            self._bytes += size
+        self._loop.call_soon_threadsafe(self._arrived.set)
+
+    @property
+    def _has_room(self) -> bool:
+        # One row there always is room for, however large it is.
+        return not self._ready or (len(self._ready) < AHEAD and self._bytes < AHEAD_BYTES)

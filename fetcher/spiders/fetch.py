@@ -117,7 +117,7 @@ class FetchSpider(Spider):
             self.logger.info("the list has changed since: it is read from its start")
         progress = ListProgress()
         self.crawler.signals.send_catch_log(list_opened, progress=progress)
-        self._feed = RowFeed(self._named(bookmark.start), progress)
+        self._feed = RowFeed(self._named(bookmark.start), lambda named: named.row.memory, progress)
         try:
             async for named in self._feed:
                 bookmark.take(named.number)

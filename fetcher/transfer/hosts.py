@@ -1,17 +1,19 @@
 """How many connections each server bears, learned from what it refuses while it serves others.
 
-A server that has enough says so by 429 or 503, by 403, or by closing the connection before it has
-answered; the same words may be about one file only. They are taken to be about the number while
-other connections to the server are being served: then that number is the server's limit, and who
-was refused waits for a turn instead of using up its tries. Refused again although a connection has
-ended meanwhile, or although more have been served before, it is about the file: that counts as any
-other failed try.
+A server that has enough says so by 429 or 503, by 403, by closing the connection before it has
+answered, or by leaving it unanswered; the same may be about one file only. It is taken to be about
+the number while other connections to the server are being served: then that number is the server's
+limit, and who was refused waits for a turn instead of using up its tries. Refused again although a
+connection has ended meanwhile, or although more have been served before, it is about the file: that
+counts as any other failed try. Silence lasts, and shows more: it is about the file where more were
+served at a time while it lasted, and where who asked later than one in its turn was answered.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -52,6 +54,20 @@ class _Waiting(NamedTuple):
     turn: asyncio.Future[None]
 
 
+@dataclass
+class _Asking:
+    """What has happened since a connection began to ask.
+
+    :ivar number: the order in which they did.
+    :ivar peak: the most that were being served at a time.
+    :ivar overtaken: whether one who began later has been answered.
+    """
+
+    number: int
+    peak: int
+    overtaken: bool = False
+
+
 class Host:
     """One server's connections, over all files.
 
@@ -63,7 +79,8 @@ class Host:
         """Connections that the server bears; None while it has refused none."""
         self._adaptive = adaptive
         self._forbids = False
-        self._inside: set[RangeWriter] = set()
+        self._inside: dict[RangeWriter, _Asking] = {}
+        self._asked = 0
         self._serving: set[RangeWriter] = set()
         self._queue: deque[_Waiting] = deque()
         self._proven = 0
@@ -94,11 +111,17 @@ class Host:
         if self.full and writer not in self._inside:
             self._trial = True
             self._raise_at = asyncio.get_running_loop().time() + self._raise_seconds
-        self._inside.add(writer)
+        if writer not in self._inside:
+            self._asked += 1
+            self._inside[writer] = _Asking(self._asked, len(self._serving))
 
     def serve(self, writer: RangeWriter) -> None:
         """The writer's answer has been accepted."""
         self._serving.add(writer)
+        asking = self._inside.get(writer)
+        for other in self._inside.values():
+            other.peak = max(other.peak, len(self._serving))
+            other.overtaken |= asking is not None and other.number < asking.number
         self._proven = max(self._proven, len(self._serving))
         if self.limit is not None and len(self._serving) > self.limit:
             # The trial went well; the next one need not wait.
@@ -112,7 +135,7 @@ class Host:
     def leave(self, writer: RangeWriter) -> None:
         """The writer asks for nothing more, or not for a while; the next one gets its turn."""
         self._serving.discard(writer)
-        self._inside.discard(writer)
+        self._inside.pop(writer, None)
         self._admit()
 
     def turns_away(self, writer: RangeWriter, *, alone: bool) -> bool:
@@ -121,7 +144,10 @@ class Host:
         :param alone: it is the only connection of its file.
         """
         others = len(self._serving - {writer})
-        if not self._adaptive or not others or writer.turn is Turn.FREE or writer.served:
+        if not self._adaptive or not others or writer.served:
+            return False
+        behind = writer.silent and self._only_waits(writer, others)
+        if not behind and (writer.silent or writer.turn is Turn.FREE):
             return False
         if writer.status == 403:
             # About the link, unless the file that it leads to is being served; one more try shows.
@@ -137,7 +163,14 @@ class Host:
             self._raise_seconds = min(self._raise_seconds * 2, MOST_SECONDS)
         self.limit = others
         self._raise_at = asyncio.get_running_loop().time() + self._raise_seconds
-        return writer.turn is None or others >= self._proven
+        return writer.turn is not Turn.TRIAL or others >= self._proven
+
+    def _only_waits(self, writer: RangeWriter, others: int) -> bool:
+        """Whether a server that is silent may come to the writer once it is through with others."""
+        asking = self._inside.get(writer)
+        if asking is None or others < asking.peak:
+            return False
+        return writer.turn is not Turn.FREE or not asking.overtaken
 
     async def wait(self, writer: RangeWriter) -> None:
         """Let the writer wait for its turn, first come, first served.

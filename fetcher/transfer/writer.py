@@ -71,6 +71,8 @@ class RangeWriter:
         """Seconds that the last answer asks to wait."""
         self.served = False
         """Whether the last answer has been accepted."""
+        self.silent = False
+        """Whether the last try has ended without a word from the server."""
         self.away = False
         """Whether the last try is one that does not count: the server has enough connections."""
         self.turn: Enum | None = None
@@ -99,7 +101,8 @@ class RangeWriter:
         """Where to go on, read at the moment of sending."""
         if self._began is None:
             self._began = time.monotonic() - self.paused
-        self.status, self.retry_after, self.served, self.away = None, None, False, False
+        self.status, self.retry_after = None, None
+        self.served = self.silent = self.away = False
         return self._owner.headers_for(self)
 
     def range_header(self) -> str:
@@ -186,8 +189,9 @@ class RangeWriter:
                 self.rate = lately if self.rate is None else (self.rate + lately) / 2
         self._seen = position, paused
 
-    def next_try(self, *, crowding: bool = True) -> float | None:
+    def next_try(self, *, crowding: bool = True, silent: bool = False) -> float | None:
         """See ``RangeSink.next_try``."""
+        self.silent = silent
         if crowding and self.turned_away():
             return None
         gained = self.claim.position - self._best

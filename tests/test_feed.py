@@ -1,0 +1,49 @@
+"""Rows read ahead."""
+
+import asyncio
+from collections.abc import Iterator
+
+from fetcher.lists import BadRow, Row
+from fetcher.rules.pieces import Pieces
+from fetcher.spiders.feed import AHEAD, AHEAD_BYTES, RowFeed
+
+HEX = "0" * 40
+
+
+def most_ahead(row: Row, count: int) -> int:
+    """The most rows that are read before they are asked for."""
+    read = most = 0
+
+    def rows() -> Iterator[Row | BadRow]:
+        nonlocal read
+        for _ in range(count):
+            read += 1
+            yield row
+
+    async def main() -> int:
+        nonlocal most
+        feed = RowFeed(rows())
+        taken = 0
+        async for _ in feed:
+            await asyncio.sleep(0)
+            taken += 1
+            most = max(most, read - taken)
+        feed.close()
+        return taken
+
+    assert asyncio.run(main()) == count
+    return most
+
+
+def test_few_rows_are_read_ahead() -> None:
+    assert most_ahead(Row(1, "http://h/a", None, None, None, ()), 5 * AHEAD) <= AHEAD + 1
+
+
+def test_fewer_where_they_are_large() -> None:
+    pieces = Pieces(1, "sha1", (HEX,) * (AHEAD_BYTES // 200))
+    assert most_ahead(Row(1, "http://h/a", None, None, None, (), pieces=pieces), AHEAD) < 5
+
+
+def test_one_row_there_always_is_room_for() -> None:
+    pieces = Pieces(1, "sha1", (HEX,) * (AHEAD_BYTES // 40))
+    assert most_ahead(Row(1, "http://h/a", None, None, None, (), pieces=pieces), 9) <= 2
