@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 
+from fetcher.contract import ListProgress
 from fetcher.lists import BadRow, Row
 from fetcher.rules.pieces import Pieces
 from fetcher.spiders.feed import AHEAD, AHEAD_BYTES, RowFeed
@@ -22,7 +23,7 @@ def most_ahead(row: Row, count: int) -> int:
 
     async def main() -> int:
         nonlocal most
-        feed = RowFeed(rows())
+        feed = RowFeed(rows(), lambda row: row.memory, ListProgress())
         taken = 0
         async for _ in feed:
             await asyncio.sleep(0)
