@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,13 @@ import pytest
 from fetcher.disk import renaming
 from fetcher.disk.fingerprint import fingerprint
 from fetcher.disk.ledger import Ledger
+from fetcher.disk.tree import Tree
 from fetcher.disk.workspace import Workspace
 from fetcher.errors import Stopped, UnpackError
 from tests.archives import END, entry, symlink, tar, tar_of, zip_of
+from tests.conftest import not_here
 from tests.crawl import PROJECT, wait_for
+from tests.strace import read_log
 from tests.test_unpacking import MIB, Place, files_in, place
 
 __all__ = ["place"]
@@ -127,6 +131,34 @@ def test_a_new_version_that_cannot_be_unpacked_leaves_the_one_before(place: Plac
     assert files_in(place.out / "a") == OLD
 
 
+def test_a_folder_that_is_changed_while_a_new_version_is_unpacked(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.unpack("a.tar", tar_of(OLD))
+    sync = Tree.sync
+
+    def and_change(tree: Tree) -> None:
+        sync(tree)
+        (place.out / "a/theirs").touch()
+
+    monkeypatch.setattr(Tree, "sync", and_change)
+    place.put("a.tar", tar_of(NEW))
+    with pytest.raises(UnpackError, match="not any more as it was unpacked"):
+        place.unpack("a.tar")
+    assert files_in(place.out / "a") == OLD | {"theirs": b""}
+
+
+def test_a_folder_is_back_in_its_place_when_the_new_one_does_not_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renaming, "_renameat2", None)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/x").touch()
+    with pytest.raises(FileNotFoundError):
+        renaming.replace_folder(tmp_path / "missing", tmp_path / "old", tmp_path / "aside")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["old", "x"]
+
+
 def test_the_same_bytes_once_more_are_not_unpacked(place: Place) -> None:
     place.put("a.tar", tar_of(OLD))
     first = place.unpacking("a.tar", checksum="sha256:aa")
@@ -199,7 +231,50 @@ def test_a_fingerprint_needs_no_order(tmp_path: Path) -> None:
     assert len(same[0]) == 32
 
 
-# --- runs that are killed or stopped --------------------------------------------------------------
+# --- runs that are killed or stopped, and power cuts ---------------------------------------------
+
+RUN = """
+import sys
+from pathlib import Path
+from fetcher.disk.ledger import Ledger
+from fetcher.disk.unpacking import Unpacking
+
+out = Path.cwd()
+Unpacking(out, "a.tar", None, Ledger(out, durable=True), 0).run()
+"""
+
+
+def test_all_of_it_is_on_the_disk_before_it_has_its_name(place: Place, tmp_path: Path) -> None:
+    """What was written, then what is remembered of it, then the name, and the name itself."""
+    strace = shutil.which("strace")
+    if strace is None:
+        not_here("strace is not installed: the order of system calls cannot be seen")
+    place.put("a.tar", tar_of(OLD))
+    log = tmp_path / "log"
+    calls = "openat,mkdirat,pwrite64,syncfs,fsync,fdatasync,renameat2"
+    subprocess.run(
+        [strace, "-f", "-y", "-e", f"trace={calls}", "-o", log, sys.executable, "-c", RUN],
+        cwd=place.out,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        check=True,
+    )
+    state = f"{place.out}/.fetcher/"
+    steps = []
+    for begins, call in read_log(log):
+        path = "" if begins or not call.files else call.files[0]
+        if call.name == "pwrite64" and path.startswith(state + "unpacking/"):
+            steps.append("written")
+        elif call.name == "syncfs" and path.startswith(state + "unpacking/"):
+            steps.append("synced")
+        elif call.name in ("fsync", "fdatasync") and path.startswith(state + "completed."):
+            steps.append("remembered")
+        elif call.name == "rename" and call.files[-1] == str(place.out / "a"):
+            steps.append("named")
+        elif call.name == "fsync" and path == str(place.out):
+            steps.append("named for good")
+    order = [step for step, _ in groupby(steps[steps.index("written") :])]
+    assert order == ["written", "synced", "remembered", "named", "named for good"]
+
 
 KILLED = """
 import os, sys
@@ -292,6 +367,23 @@ def test_stopping_is_quick_and_leaves_nothing(place: Place) -> None:
     # There may have been no time to remove all of it.
     place.unpack("b.tar", tar_of(NEW))
     assert place.leftovers() == []
+
+
+def test_little_is_left_to_be_put_on_the_disk(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For that has to be waited for, also by who is to stop."""
+    synced: list[Tree] = []
+    sync = Tree.sync
+
+    def noted(tree: Tree) -> None:
+        synced.append(tree)
+        sync(tree)
+
+    monkeypatch.setattr("fetcher.disk.tree.SYNC_BYTES", MIB)
+    monkeypatch.setattr(Tree, "sync", noted)
+    place.unpack("a.tar", tar_of({"one": bytes(3 * MIB), "b": bytes(MIB // 2), "c": bytes(MIB)}))
+    assert len(synced) == 5
 
 
 def test_one_at_a_time(place: Place) -> None:
