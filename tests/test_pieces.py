@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -41,7 +41,7 @@ def metalink(
 ) -> Path:
     hashes = "".join(
         f"<hash>{hashlib.sha1(block, usedforsecurity=False).hexdigest()}</hash>"
-        for block in content.blocks(piece)
+        for block in list(content.blocks(piece)) or [b""]
     )
     whole = f'<hash type="sha-256">{content.sha256}</hash>' if checksum else ""
     addresses = "".join(f'<url priority="{at + 1}">{url}</url>' for at, url in enumerate(urls))
@@ -226,6 +226,46 @@ def test_tiny_pieces_are_no_burden(origin: Origin, tmp_path: Path, length: int) 
 
     assert one(result)["error"]["type"] == "ChecksumMismatchError"
     assert len(origin.requests_for("/a.bin")) <= 10
+
+
+def test_a_part_that_has_other_pieces_than_the_list_by_now_is_begun_anew(
+    origin: Origin, tmp_path: Path
+) -> None:
+    """The file has grown, and the list with it."""
+    gate = Gate(after=MIB // 2)
+    url = origin.add("/a.bin", Resource(Content(12 * MIB, seed=2), gate=gate))
+    listed = metalink(tmp_path / "list.meta4", [url], Content(12 * MIB, seed=2))
+    with start_crawl(tmp_path / "out", listed, settings=SPLIT) as crawl:
+        gate.wait_until_held(4)
+        crawl.send_signal(signal.SIGINT)
+        crawl.wait()
+    gate.open()
+    origin.add("/a.bin", Resource(CONTENT))
+
+    result = fetch(tmp_path, [url])
+
+    assert_right(result, tmp_path)
+    assert one(result)["resumed"] == 0
+
+
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("status", [200, 416])
+def test_an_empty_file_has_one_piece(
+    origin: Origin, tmp_path: Path, status: Literal[200, 416], right: bool
+) -> None:
+    empty = Bytes(b"")
+    url = origin.add("/a.bin", Resource(empty, empty_range=status))
+    listed = metalink(tmp_path / "list.meta4", [url], Bytes(b"" if right else b"x"))
+
+    result = run_crawl(tmp_path / "out", listed, settings=SPLIT)
+
+    if right:
+        assert one(result)["status"] == "ok", one(result)
+        assert "pieces" in one(result)["verified_by"]
+        assert (tmp_path / "out" / "a.bin").read_bytes() == b""
+    else:
+        assert one(result)["error"]["type"] == "ChecksumMismatchError"
+        assert "bytes 0 to 0 of a.bin" in one(result)["error"]["message"]
 
 
 def test_what_was_there_before_is_looked_at_too(origin: Origin, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ class PieceCheck:
     def _unknown(self, done: Iterable[Range]) -> Iterator[int]:
         """The pieces that lie in what is done and have not been found right."""
         length = self._pieces.length
-        for start, end in done:
+        for start, end in done if self._size else [(0, 0)]:
             first = -(-start // length)
             last = len(self._good) if end >= self._size else end // length
             at = self._good.find(0, first, last)
