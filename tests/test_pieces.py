@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,11 +13,14 @@ from typing import Any, Literal
 
 import pytest
 
-from tests.crawl import CrawlResult, run_crawl, start_crawl
+from fetcher.disk.journal import Journal
+from fetcher.rules.answers import Version
+from tests.crawl import CrawlResult, run_crawl, start_crawl, wait_for
 from tests.servers.content import Bytes, Content, Source
 from tests.servers.faults import WrongBytes
 from tests.servers.origin import Origin
 from tests.servers.resource import Gate, Resource
+from tests.test_stopping import Zeros, bytes_read
 
 MIB = 1 << 20
 PIECE = 1 * MIB
@@ -287,3 +291,33 @@ def test_what_was_there_before_is_looked_at_too(origin: Origin, tmp_path: Path) 
     resumed = one(result)["resumed"]
     assert resumed >= MIB
     assert one(result)["received"] == SIZE - resumed + PIECE
+
+
+def test_one_signal_ends_the_hashing_of_a_piece(origin: Origin, tmp_path: Path) -> None:
+    """It is as long as the file, of which all but the last byte is there: holes."""
+    size, part = 2 << 30, tmp_path / "out" / "a.bin.part"
+    resource = Resource(Zeros(size))
+    listed = tmp_path / "list.meta4"
+    listed.write_text(
+        '<metalink xmlns="urn:ietf:params:xml:ns:metalink"><file name="a.bin">'
+        f'<pieces length="{size}" type="md5"><hash>{"0" * 32}</hash></pieces>'
+        f"<url>{origin.add('/a.bin', resource)}</url></file></metalink>"
+    )
+    part.parent.mkdir()
+    with part.open("wb") as file:
+        file.truncate(size)
+    version = Version(size, resource.etag, resource.last_modified_date)
+    journal = Journal("a.bin", version, ((0, size - 1),))
+    part.with_name("a.bin.part.json").write_bytes(journal.encode())
+
+    settings = {"FETCHER_RECORD_CHECKSUM": ""}
+    with start_crawl(tmp_path / "out", listed, settings=settings) as crawl:
+        wait_for(lambda: origin.sent("/a.bin"), message="the last byte")
+        before = bytes_read(crawl.pid)
+        wait_for(lambda: bytes_read(crawl.pid) > before + 64 * MIB, message="hashing")
+        at = time.monotonic()
+        crawl.send_signal(signal.SIGINT)
+        result = crawl.wait()
+        assert time.monotonic() - at < 2
+
+    assert one(result)["error"]["type"] == "Stopped"

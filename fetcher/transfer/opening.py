@@ -53,7 +53,7 @@ class Opening:
         self._ledger = ledger
         self._out = Path(meta["out"])
         self.pieces: Pieces | None = None
-        """The hashes of the file's pieces, if the list says; known once :meth:`start` is through."""
+        """The hashes of the file's pieces, if the list says; None before :meth:`start`."""
 
     def standing(self, name: str) -> os.stat_result | None:
         """What stands under a name, links not followed; None for nothing.
