@@ -5,18 +5,22 @@ from __future__ import annotations
 import gzip
 import hashlib
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from tests.crawl import CrawlResult, run_crawl, start_crawl
+from fetcher.disk.journal import Journal
+from fetcher.rules.answers import Version
+from tests.crawl import CrawlResult, run_crawl, start_crawl, wait_for
 from tests.servers.content import Bytes, Content, Source
 from tests.servers.faults import WrongBytes
 from tests.servers.origin import Origin
 from tests.servers.resource import Gate, Resource
+from tests.test_stopping import Zeros, bytes_read
 
 MIB = 1 << 20
 PIECE = 1 * MIB
@@ -41,7 +45,7 @@ def metalink(
 ) -> Path:
     hashes = "".join(
         f"<hash>{hashlib.sha1(block, usedforsecurity=False).hexdigest()}</hash>"
-        for block in content.blocks(piece)
+        for block in list(content.blocks(piece)) or [b""]
     )
     whole = f'<hash type="sha-256">{content.sha256}</hash>' if checksum else ""
     addresses = "".join(f'<url priority="{at + 1}">{url}</url>' for at, url in enumerate(urls))
@@ -228,6 +232,46 @@ def test_tiny_pieces_are_no_burden(origin: Origin, tmp_path: Path, length: int) 
     assert len(origin.requests_for("/a.bin")) <= 10
 
 
+def test_a_part_that_has_other_pieces_than_the_list_by_now_is_begun_anew(
+    origin: Origin, tmp_path: Path
+) -> None:
+    """The file has grown, and the list with it."""
+    gate = Gate(after=MIB // 2)
+    url = origin.add("/a.bin", Resource(Content(12 * MIB, seed=2), gate=gate))
+    listed = metalink(tmp_path / "list.meta4", [url], Content(12 * MIB, seed=2))
+    with start_crawl(tmp_path / "out", listed, settings=SPLIT) as crawl:
+        gate.wait_until_held(4)
+        crawl.send_signal(signal.SIGINT)
+        crawl.wait()
+    gate.open()
+    origin.add("/a.bin", Resource(CONTENT))
+
+    result = fetch(tmp_path, [url])
+
+    assert_right(result, tmp_path)
+    assert one(result)["resumed"] == 0
+
+
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("status", [200, 416])
+def test_an_empty_file_has_one_piece(
+    origin: Origin, tmp_path: Path, status: Literal[200, 416], right: bool
+) -> None:
+    empty = Bytes(b"")
+    url = origin.add("/a.bin", Resource(empty, empty_range=status))
+    listed = metalink(tmp_path / "list.meta4", [url], Bytes(b"" if right else b"x"))
+
+    result = run_crawl(tmp_path / "out", listed, settings=SPLIT)
+
+    if right:
+        assert one(result)["status"] == "ok", one(result)
+        assert "pieces" in one(result)["verified_by"]
+        assert (tmp_path / "out" / "a.bin").read_bytes() == b""
+    else:
+        assert one(result)["error"]["type"] == "ChecksumMismatchError"
+        assert "bytes 0 to 0 of a.bin" in one(result)["error"]["message"]
+
+
 def test_what_was_there_before_is_looked_at_too(origin: Origin, tmp_path: Path) -> None:
     """The disk has changed a byte between two runs."""
     gate = Gate(after=MIB // 2)
@@ -247,3 +291,33 @@ def test_what_was_there_before_is_looked_at_too(origin: Origin, tmp_path: Path) 
     resumed = one(result)["resumed"]
     assert resumed >= MIB
     assert one(result)["received"] == SIZE - resumed + PIECE
+
+
+def test_one_signal_ends_the_hashing_of_a_piece(origin: Origin, tmp_path: Path) -> None:
+    """It is as long as the file, of which all but the last byte is there: holes."""
+    size, part = 2 << 30, tmp_path / "out" / "a.bin.part"
+    resource = Resource(Zeros(size))
+    listed = tmp_path / "list.meta4"
+    listed.write_text(
+        '<metalink xmlns="urn:ietf:params:xml:ns:metalink"><file name="a.bin">'
+        f'<pieces length="{size}" type="md5"><hash>{"0" * 32}</hash></pieces>'
+        f"<url>{origin.add('/a.bin', resource)}</url></file></metalink>"
+    )
+    part.parent.mkdir()
+    with part.open("wb") as file:
+        file.truncate(size)
+    version = Version(size, resource.etag, resource.last_modified_date)
+    journal = Journal("a.bin", version, ((0, size - 1),))
+    part.with_name("a.bin.part.json").write_bytes(journal.encode())
+
+    settings = {"FETCHER_RECORD_CHECKSUM": ""}
+    with start_crawl(tmp_path / "out", listed, settings=settings) as crawl:
+        wait_for(lambda: origin.sent("/a.bin"), message="the last byte")
+        before = bytes_read(crawl.pid)
+        wait_for(lambda: bytes_read(crawl.pid) > before + 64 * MIB, message="hashing")
+        at = time.monotonic()
+        crawl.send_signal(signal.SIGINT)
+        result = crawl.wait()
+        assert time.monotonic() - at < 2
+
+    assert one(result)["error"]["type"] == "Stopped"

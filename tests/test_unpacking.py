@@ -446,6 +446,7 @@ SPARSE = {
             tar(*(tarfile.TarInfo().create_pax_global_header({"a": "b"}) for _ in range(900))),
         ),
     ],
+    ids=range(11),
 )
 def test_what_is_no_archive(place: Place, name: str, data: bytes) -> None:
     assert "damaged, not complete, or no archive" in place.refused(name, data)

@@ -37,7 +37,6 @@ from fetcher.items import FileItem
 from fetcher.rules.answers import Version, version_of
 from fetcher.rules.bucket import Bucket
 from fetcher.rules.existing import Action, Completed
-from fetcher.rules.pieces import Pieces
 from fetcher.rules.resource import Resource
 from fetcher.rules.urls import redact
 from fetcher.transfer.addresses import addresses
@@ -189,7 +188,7 @@ class FileJob:
             self._progress,
             self._expectations,
             self._on_first,
-            Pieces.from_plain(self._meta.get("pieces")),
+            self._opening.pieces,
             rounds=MIRROR_ROUNDS if len(requests) > 1 else 1,
         )
         sources: list[Source] = []

@@ -14,6 +14,7 @@ from fetcher.disk.part import Part
 from fetcher.errors import DiskError, ForeignFileError
 from fetcher.rules.existing import Action, Completed, decide
 from fetcher.rules.names import numbered, part_name
+from fetcher.rules.pieces import Pieces
 
 _WITHOUT_PART = (Action.KEEP, Action.HASH, Action.COMPARE)
 
@@ -53,6 +54,8 @@ class Opening:
         self._config = config
         self._ledger = ledger
         self._out = Path(meta["out"])
+        self.pieces: Pieces | None = None
+        """The hashes of the file's pieces, if the list says; None before :meth:`start`."""
 
     def standing(self, name: str) -> os.stat_result | None:
         """What stands under a name, links not followed; None for nothing.
@@ -79,6 +82,7 @@ class Opening:
         start, _ = self._decide(name)
         if start.action in _WITHOUT_PART:
             return start
+        self.pieces = Pieces.from_plain(self._meta.get("pieces"))
         part = Part(self._out, start.name)
         try:
             return self._with_part(start.name, part)
@@ -150,11 +154,14 @@ class Opening:
         """Whether what is there can be told from another version, now or in the end."""
         listed = self._meta["size"]
         version = journal.version
-        if listed is not None and not version.codings and version.size != listed:
-            return False
+        if not version.codings:
+            if listed not in (None, version.size):
+                return False
+            if self.pieces is not None and not self.pieces.fits(version.size or 0):
+                return False
         if version.validator is not None:
             return True
-        return bool(listed_checksums(self._meta)) or self._meta.get("pieces") is not None
+        return bool(listed_checksums(self._meta)) or self.pieces is not None
 
 
 def _condition(remembered: Completed) -> dict[str, str]:

@@ -97,15 +97,13 @@ class PieceCheck:
         """Those of the pieces that are wrong."""
         batch = list(pieces)
         wrong = await run_in_thread(self._hash, batch) if batch else []
-        if self._stopped is not None:
-            raise self._stopped
         self._failures.update(wrong)
         return wrong
 
     def _unknown(self, done: Iterable[Range]) -> Iterator[int]:
         """The pieces that lie in what is done and have not been found right."""
         length = self._pieces.length
-        for start, end in done:
+        for start, end in done if self._size else [(0, 0)]:
             first = -(-start // length)
             last = len(self._good) if end >= self._size else end // length
             at = self._good.find(0, first, last)
@@ -132,8 +130,6 @@ class PieceCheck:
     def _hash(self, batch: list[int]) -> list[int]:
         wrong = []
         for index in batch:
-            if self._stopped is not None:
-                break
             with self._part.told("read back"):
                 right = self._digest(index) == self._pieces.hashes[index]
             if right:
@@ -146,6 +142,8 @@ class PieceCheck:
         digest = self._pieces.new_hash()
         at, end = self._pieces.span(index, self._size)
         while at < end:
+            if self._stopped is not None:
+                raise self._stopped
             data = os.pread(self._part.fd, min(_BLOCK, end - at), at)
             if not data:
                 raise OSError(f"the file ends at {at} instead of {end}")
