@@ -64,6 +64,9 @@ class FileMeta(TypedDict):
     """``FETCHER_IF_EXISTS`` for this file, where it has one of its own."""
     mirrors: list[tuple[str, str | None]]
     """Further addresses, best first, each with its own ``Authorization`` header."""
+    kept: list[str]
+    """What will be found in the user's own files again: names of headers, in lower case, and
+    mirrors whose login is there."""
     pieces: dict[str, Any] | None
     """The hashes of its pieces, if the list says; see :meth:`fetcher.rules.pieces.Pieces.plain`."""
     only: int | None
