@@ -78,6 +78,9 @@ class FileMeta(TypedDict):
     """Further addresses, best first, each with its own ``Authorization`` header."""
     unused: int
     """How many further addresses the list has that are passed over."""
+    kept: list[str]
+    """What will be found in the user's own files again: names of headers, in lower case, and
+    mirrors whose login is there."""
     pieces: dict[str, Any] | None
     """The hashes of its pieces, if the list says; see :meth:`fetcher.rules.pieces.Pieces.plain`."""
     only: int | None

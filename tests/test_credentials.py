@@ -116,7 +116,19 @@ def test_cookies_go_where_they_belong(origin: Origin, tmp_path: Path) -> None:
     assert sorted(str(value).split("; ")) == ["hidden=def", "session=abc"]
 
 
-@pytest.mark.parametrize("content", ["session=secret\n", "\x00\xff", None])
+COOKIES = "# Netscape HTTP Cookie File\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "session=secret\n",
+        "\x00\xff",
+        None,
+        COOKIES + "h\tx\tsecret\n",
+        COOKIES + "h\tFALSE\t/\tFALSE\tinf\tsid\tsecret\n",
+    ],
+)
 def test_a_file_that_holds_no_cookies(origin: Origin, tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "cookies.txt"
     if content is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -91,6 +92,39 @@ def test_failed_rows_can_be_given_back(origin: Origin, tmp_path: Path) -> None:
     assert (third.returncode, retry.exists()) == (0, False)
     assert {row["name"] for row in third.report} == {"same.1"}
     assert not [path for path in (out / ".fetcher").iterdir() if "retry" in path.name]
+
+
+def test_what_the_users_files_hold_is_not_copied(origin: Origin, tmp_path: Path) -> None:
+    """It will be found there again, and who may read the list need not see it."""
+    out, listed = tmp_path / "out", tmp_path / "list.jsonl"
+    files = {"netrc": "machine 127.0.0.1 login u password s3cret\n"}
+    files["cookies"] = "# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tsid\ts3cret\n"
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o600)
+    own = origin.add("/own", Status(404)).replace("//", "//me:pass@")
+    url, mirror = origin.add("/a", Status(404)), origin.add("/b", Status(404))
+    found = [
+        {"urls": [url, mirror]},
+        {"url": own},
+        {"url": url, "name": "headed", "headers": {"Authorization": "Bearer s3cret"}},
+        {"url": url, "name": "baked", "headers": {"Cookie": "s3cret"}},
+    ]
+    listed.write_text("".join(json.dumps(row) + "\n" for row in found))
+
+    result = run_crawl(
+        out,
+        listed,
+        settings={**QUICK, "FETCHER_COOKIES": str(tmp_path / "cookies")},
+        env={"NETRC": str(tmp_path / "netrc")},
+    )
+
+    assert "s3cret" not in (out / "retry.tsv").read_text()
+    assert [(row.url, row.mirrors) for row in rows(out / "retry.tsv")] == [
+        (url, (mirror,)),
+        (own, ()),
+    ]
+    assert "2 failed rows are not in" in result.stderr
 
 
 def test_stopped_rows_are_in_it_and_a_retry_that_is_stopped_loses_none(

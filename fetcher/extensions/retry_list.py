@@ -138,11 +138,18 @@ class RetryList:
 def _line(request: Request) -> bytes | None:
     """The row of a file's request; None where a table cannot hold it."""
     meta = cast("Mapping[str, Any]", request.meta[META_FETCH])
-    headers = plain_headers(request.headers)
+    # What stands in files of the user's own is found there again.
+    kept = set(meta.get("kept") or ())
+    headers = {
+        name: value for name, value in plain_headers(request.headers).items() if name not in kept
+    }
     url = join_credentials(request.url, headers.pop("authorization", None))
     if url is None or headers:
         return None
-    mirrors = [join_credentials(*mirror) for mirror in meta.get("mirrors") or ()]
+    mirrors = [
+        address if address in kept else join_credentials(address, authorization)
+        for address, authorization in meta.get("mirrors") or ()
+    ]
     name = meta["name"]
     if not meta["named"] and name == url_name(url):
         # It comes by its name as it did before: what the server calls it is remembered by address.

@@ -11,6 +11,7 @@ import logging
 import netrc
 import os
 import re
+import warnings
 from http.cookiejar import LoadError, MozillaCookieJar
 from pathlib import Path
 from urllib.request import Request
@@ -44,6 +45,11 @@ class Credentials:
         if authorization is None and self._netrc is not None:
             authorization = self._remembered(bare)
         return bare, authorization
+
+    def remembers(self, url: str) -> bool:
+        """Whether an address has its login from ``.netrc``."""
+        bare, authorization = split_credentials(url)
+        return authorization is None and self._remembered(bare) is not None
 
     def cookies(self, url: str) -> str | None:
         """The value of a ``Cookie`` header for an address (RFC 6265, section 5.4)."""
@@ -87,7 +93,10 @@ def _read_cookies(path: str) -> MozillaCookieJar:
     advice = "give a cookie file in Netscape's format"
     try:
         # Those of a session have no date in the file, or 0; the user gave them for this one.
-        jar.load(ignore_discard=True, ignore_expires=True)
+        with warnings.catch_warnings():
+            # Of what it cannot make sense of, it would print a traceback as well.
+            warnings.simplefilter("ignore")
+            jar.load(ignore_discard=True, ignore_expires=True)
     except LoadError as error:
         raise InvalidSettingError(f"FETCHER_COOKIES={path} holds no cookies: {advice}") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -256,12 +256,22 @@ class FetchSpider(Spider):
             variant=name if row.headers and name != (row.name or url_name(row.url)) else None,
             mirrors=[self._assignment.credentials.split(mirror) for mirror in row.mirrors],
             unused=row.unused,
+            kept=self._kept(row),
             pieces=row.pieces.plain() if row.pieces else None,
             splits=row.splits,
             tries=None,
             if_exists=None,
             only=None,
         )
+
+    def _kept(self, row: Row) -> list[str]:
+        """See :class:`FileMeta`."""
+        credentials = self._assignment.credentials
+        given = {name.lower() for name, _ in (*self._assignment.headers, *row.headers)}
+        known = {"authorization": credentials.remembers(row.url)}
+        known["cookie"] = credentials.cookies(credentials.split(row.url)[0]) is not None
+        kept = [name for name, is_known in known.items() if is_known and name not in given]
+        return kept + [mirror for mirror in row.mirrors if credentials.remembers(mirror)]
 
 
 def _failed(

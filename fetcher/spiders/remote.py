@@ -131,6 +131,7 @@ class RemoteFile:
             out=str(self._folder),
             line=None,
             number=None,
+            kept=[],
             variant=None,
             unused=0,
             size=None,
