@@ -10,18 +10,16 @@ import logging
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 from scrapy import signals
 from scrapy.commands import ScrapyCommand
-from scrapy.exceptions import UsageError
 
+from fetcher.commands import options
 from fetcher.commands.run import USAGE, complain, load_handler, run_crawl
-from fetcher.config import Config, parse_size
+from fetcher.config import Config
 from fetcher.errors import FetchError
 from fetcher.lists import BadRow, Row, make_row
-from fetcher.rules.checksums import parse_checksum
-from fetcher.rules.headers import parse_header
 from fetcher.spiders.assignment import Assignment, prepare
 
 if TYPE_CHECKING:
@@ -59,7 +57,7 @@ class Command(ScrapyCommand):
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """See :class:`scrapy.commands.ScrapyCommand`."""
         super().add_options(parser)
-        parser.error = _wrong_usage  # type: ignore[method-assign] # one line, not ten
+        parser.error = options.wrong_usage  # type: ignore[method-assign] # one line, not ten
         add = parser.add_argument
         add(
             "--dir",
@@ -73,38 +71,43 @@ class Command(ScrapyCommand):
             metavar="FILE",
             help="fetch the files of a list as well; - for standard input",
         )
-        add("--max-parallel", metavar="N", type=_count, help="files at a time; 5 by default")
+        add("--max-parallel", metavar="N", type=options.count, help="files at a time; 5 by default")
         add(
             "--max-splits",
             metavar="N",
-            type=_count,
+            type=options.count,
             help="connections per file, where the server allows it; 5 by default",
         )
         add(
             "--max-tries",
             metavar="N",
-            type=_count,
+            type=options.count,
             help="tries without progress before a file fails; 5 by default",
         )
         add(
             "--timeouts",
             metavar="SECONDS",
-            type=_seconds,
+            type=options.seconds,
             help="give a connection up after so long without a byte, 60 by default; an answer is "
             "waited for as long, but at most FETCHER_CONNECT_TIMEOUT. A transfer as a whole may "
             "take any time",
         )
-        add("--limit-rate", metavar="RATE", type=_rate, help="bytes a second in all, such as 10M")
+        add(
+            "--limit-rate",
+            metavar="RATE",
+            type=options.rate,
+            help="bytes a second in all, such as 10M",
+        )
         add(
             "--checksum",
             metavar="ALGO:HEX",
-            type=_checksum,
+            type=options.checksum,
             help="what the file must have: md5, sha1, sha256 or sha512; for exactly one URL",
         )
         add(
             "--header",
             metavar="'NAME: VALUE'",
-            type=_header,
+            type=options.header,
             action="append",
             default=[],
             help="send a header with the requests for each file, to the host of its address and to "
@@ -129,10 +132,12 @@ class Command(ScrapyCommand):
             if opts.logfile:
                 Path(opts.logfile).open("a").close()
         except OSError as error:
-            raise _usage(f"{error.filename} cannot be written to: {error.strerror}") from error
+            raise options.usage(
+                f"{error.filename} cannot be written to: {error.strerror}"
+            ) from error
         level = str(opts.loglevel or "INFO")
         if not level.isdigit() and level not in logging.getLevelNamesMapping():
-            raise _usage(f"-L {level}: give DEBUG, INFO, WARNING, ERROR or CRITICAL")
+            raise options.usage(f"-L {level}: give DEBUG, INFO, WARNING, ERROR or CRITICAL")
         rows = _rows(_addresses(args), opts)
         load_handler()
         try:
@@ -204,72 +209,21 @@ def _addresses(args: list[str]) -> list[str]:
     end = args.index("--") if "--" in args else len(args)
     for arg in args[:end]:
         if arg.startswith("-"):
-            raise _usage(f"unknown option {arg.partition('=')[0]}")
+            raise options.usage(f"unknown option {arg.partition('=')[0]}")
     return args[:end] + args[end + 1 :]
 
 
 def _rows(addresses: list[str], opts: argparse.Namespace) -> tuple[Row | BadRow, ...]:
     """One for each address; some may be unusable, which is reported as in any list."""
     if not addresses and not opts.input_file:
-        raise _usage("nothing to fetch: give at least one URL, or a list by -i FILE")
+        raise options.usage("nothing to fetch: give at least one URL, or a list by -i FILE")
     if opts.checksum and (len(addresses) != 1 or opts.input_file):
-        raise _usage("--checksum is that of one file: give exactly one URL with it, and no list")
+        raise options.usage(
+            "--checksum is that of one file: give exactly one URL with it, and no list"
+        )
     fields = {"checksum": opts.checksum} if opts.checksum else {}
     rows = tuple(make_row(0, {"url": address, **fields}) for address in addresses)
     bad = [row for row in rows if isinstance(row, BadRow)]
     if bad and len(bad) == len(rows) and not opts.input_file:
-        raise _usage(bad[0].error.message)
+        raise options.usage(bad[0].error.message)
     return rows
-
-
-def _usage(message: str) -> UsageError:
-    return UsageError(message, print_help=False)
-
-
-def _wrong_usage(message: str) -> NoReturn:
-    # argparse quotes what was typed, and that may break the line.
-    line = " ".join(message.split())
-    sys.stderr.write(f"fetcher: {line}; see scrapy download --help\n")
-    sys.exit(USAGE)
-
-
-def _count(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
-    return number
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
-    return seconds
-
-
-def _rate(text: str) -> str:
-    try:
-        parse_size(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
-
-
-def _checksum(text: str) -> str:
-    try:
-        return parse_checksum(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _header(text: str) -> tuple[str, str]:
-    try:
-        return parse_header(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
