@@ -194,7 +194,8 @@ class Command(ScrapyCommand):
 
             if opts.show_errors:
                 crawler.signals.connect(note, signals.item_scraped)
-            self.exitcode = run_crawl(process, crawler, assignment=opts.assignment)
+            given = {"assignment": opts.assignment, "urls": opts.input_file}
+            self.exitcode = run_crawl(process, crawler, **given)
             _show(cast("TextIO", failures))
 
 
