@@ -85,9 +85,9 @@ class FileJob:
         self._hosts = hosts
         self._progress = progress
         self._out = Path(meta["out"])
-        self._opening = Opening(meta, config, ledger)
         owner = f"name:{meta['name']}" if meta["named"] else request.url
         self._key = hashlib.sha256(owner.encode()).hexdigest()
+        self._opening = Opening(meta, config, ledger, self._key)
         self._name = meta["name"]
         if not meta["named"]:
             self._name = ledger.server_name(self._key) or self._name
