@@ -9,22 +9,28 @@ import argparse
 import logging
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from scrapy import signals
 from scrapy.commands import ScrapyCommand
 
 from fetcher.commands import options
-from fetcher.commands.run import USAGE, complain, load_handler, run_crawl
+from fetcher.commands.run import FAILED, USAGE, complain, load_handler, run_crawl
 from fetcher.config import Config
 from fetcher.errors import FetchError
-from fetcher.lists import BadRow, Row, make_row
-from fetcher.spiders.assignment import Assignment, prepare
+from fetcher.lists import BadRow, make_row
+from fetcher.spiders.assignment import prepare
 
 if TYPE_CHECKING:
+    from scrapy import Spider
     from scrapy.crawler import CrawlerProcessBase
     from scrapy.settings import Settings
+
+    from fetcher.workers.channel import Job
+
+logger = logging.getLogger(__name__)
 
 SETTINGS = {
     "max_parallel": "FETCHER_MAX_PARALLEL",
@@ -33,6 +39,8 @@ SETTINGS = {
     "limit_rate": "FETCHER_RATE_LIMIT",
 }
 """Options, and the settings whose values they give."""
+
+SCRAPYS_RESOLVER = "scrapy.resolver.CachingThreadedResolver"
 
 
 class Command(ScrapyCommand):
@@ -113,6 +121,14 @@ class Command(ScrapyCommand):
             help="send a header with the requests for each file, to the host of its address and to "
             "no other (may be repeated)",
         )
+        add(
+            "--processes",
+            metavar="N",
+            type=options.count,
+            default=1,
+            help="share the files out among N processes, to use more than one processor; all "
+            "limits stay those of the whole",
+        )
         add("--overwrite", action="store_true", help="fetch files that are there already anew")
         add("--quiet", action="store_true", help="show no progress and no warnings")
         add(
@@ -138,14 +154,16 @@ class Command(ScrapyCommand):
         level = str(opts.loglevel or "INFO")
         if not level.isdigit() and level not in logging.getLevelNamesMapping():
             raise options.usage(f"-L {level}: give DEBUG, INFO, WARNING, ERROR or CRITICAL")
-        rows = _rows(_addresses(args), opts)
-        load_handler()
+        fields = _fields(options.addresses(args), opts)
         try:
             self._set(opts)
-            opts.assignment = self._prepare(rows, opts)
+            self._prepare(fields, opts)
         except FetchError as error:
             complain(error)
             sys.exit(USAGE)
+        except KeyboardInterrupt:
+            # While a list came in that has to be whole first.
+            sys.exit(FAILED)
 
     def _set(self, opts: argparse.Namespace) -> None:
         settings = self._settings()
@@ -168,22 +186,52 @@ class Command(ScrapyCommand):
         # Scrapy sets them, before it asks for anything.
         return cast("Settings", self.settings)
 
-    def _prepare(self, rows: tuple[Row | BadRow, ...], opts: argparse.Namespace) -> Assignment:
+    def _prepare(self, fields: list[dict[str, str]], opts: argparse.Namespace) -> None:
+        settings = self._settings()
         arguments = {"out": str(Path(opts.dir).expanduser())}
         if opts.input_file:
             arguments["urls"] = opts.input_file
-        return prepare(arguments, self._settings(), rows, tuple(opts.header))
+        opts.team = opts.notice = None
+        if opts.processes > 1:
+            from fetcher.workers.limits import Limits
+            from fetcher.workers.team import Team
+
+            count, opts.notice = Limits(settings).fitting(opts.processes)
+            if not opts.input_file:
+                count = min(count, len(fields))
+            if count > 1:
+                job: Job = {"arguments": arguments, "rows": fields, "headers": opts.header}
+                opts.team = Team(job, settings, count)
+                # No name is looked up in this process, and this resolver loads no HTTP modules.
+                settings.set("TWISTED_DNS_RESOLVER", SCRAPYS_RESOLVER, priority="project")
+                return
+        load_handler()
+        rows = tuple(make_row(0, each) for each in fields)
+        opts.assignment = prepare(arguments, settings, rows, tuple(opts.header))
 
     def run(self, args: list[str], opts: argparse.Namespace) -> None:
         """See :class:`scrapy.commands.ScrapyCommand`."""
+        if opts.notice:
+            logger.warning(opts.notice)
+        self.exitcode = FAILED
+        try:
+            with ExitStack() as stack:
+                self.exitcode = self._run(opts, stack)
+        except FetchError as error:
+            complain(error)
+        except KeyboardInterrupt:
+            # Before the crawl has come so far as to take care of it.
+            sys.stderr.write("fetcher: stopped: run the same command again\n")
+
+    def _run(self, opts: argparse.Namespace, stack: ExitStack) -> int:
+        spider, arguments = _spider(opts, stack)
         # What only this command needs is imported here: Scrapy imports every command whichever is
         # run.
         from fetcher.extensions.tally import Failure
         from fetcher.items import FileItem
-        from fetcher.spiders.fetch import FetchSpider
 
         process = cast("CrawlerProcessBase", self.crawler_process)
-        crawler = process.create_crawler(FetchSpider)
+        crawler = process.create_crawler(spider)
         # In a file: there may be a million.
         with tempfile.TemporaryFile("w+", encoding="utf-8") as failures:
 
@@ -194,37 +242,41 @@ class Command(ScrapyCommand):
 
             if opts.show_errors:
                 crawler.signals.connect(note, signals.item_scraped)
-            given = {"assignment": opts.assignment, "urls": opts.input_file}
-            self.exitcode = run_crawl(process, crawler, **given)
-            _show(cast("TextIO", failures))
+            status = run_crawl(process, crawler, urls=opts.input_file, **arguments)
+            failures.seek(0)
+            for line in failures:
+                sys.stderr.write(line)
+        if opts.team and opts.team.usage:
+            complain(FetchError(opts.team.usage))
+            return USAGE
+        return status
 
 
-def _show(failures: TextIO) -> None:
-    failures.seek(0)
-    for line in failures:
-        sys.stderr.write(line)
+def _spider(opts: argparse.Namespace, stack: ExitStack) -> tuple[type[Spider], dict[str, Any]]:
+    """What is run in this process: the download itself, or what stands for several processes."""
+    if opts.team is None:
+        from fetcher.spiders.fetch import FetchSpider
+
+        return FetchSpider, {"assignment": opts.assignment}
+    # First of all: they take long to load, and do so while this process goes on.
+    supervisor = stack.enter_context(opts.team.start())
+    from fetcher.workers.shards import ShardsSpider
+
+    return ShardsSpider, {"assignment": opts.team.assignment, "supervisor": supervisor}
 
 
-def _addresses(args: list[str]) -> list[str]:
-    """What of the rest of the command line is meant as addresses."""
-    end = args.index("--") if "--" in args else len(args)
-    for arg in args[:end]:
-        if arg.startswith("-"):
-            raise options.usage(f"unknown option {arg.partition('=')[0]}")
-    return args[:end] + args[end + 1 :]
-
-
-def _rows(addresses: list[str], opts: argparse.Namespace) -> tuple[Row | BadRow, ...]:
-    """One for each address; some may be unusable, which is reported as in any list."""
+def _fields(addresses: list[str], opts: argparse.Namespace) -> list[dict[str, str]]:
+    """Those of a row for each address; some may be unusable, which is reported as in any list."""
     if not addresses and not opts.input_file:
         raise options.usage("nothing to fetch: give at least one URL, or a list by -i FILE")
     if opts.checksum and (len(addresses) != 1 or opts.input_file):
         raise options.usage(
             "--checksum is that of one file: give exactly one URL with it, and no list"
         )
-    fields = {"checksum": opts.checksum} if opts.checksum else {}
-    rows = tuple(make_row(0, {"url": address, **fields}) for address in addresses)
+    common = {"checksum": opts.checksum} if opts.checksum else {}
+    fields = [{"url": address, **common} for address in addresses]
+    rows = [make_row(0, each) for each in fields]
     bad = [row for row in rows if isinstance(row, BadRow)]
     if bad and len(bad) == len(rows) and not opts.input_file:
         raise options.usage(bad[0].error.message)
-    return rows
+    return fields

@@ -27,6 +27,18 @@ def wrong_usage(message: str) -> NoReturn:
     sys.exit(USAGE)
 
 
+def addresses(args: list[str]) -> list[str]:
+    """What of the rest of the command line is meant as addresses.
+
+    :raises UsageError: something is meant as an option.
+    """
+    end = args.index("--") if "--" in args else len(args)
+    for arg in args[:end]:
+        if arg.startswith("-"):
+            raise usage(f"unknown option {arg.partition('=')[0]}")
+    return args[:end] + args[end + 1 :]
+
+
 def count(text: str) -> int:
     """A whole number from 1 on."""
     try:

@@ -8,6 +8,7 @@ from typing import Self
 
 from scrapy import Request
 from scrapy.crawler import Crawler
+from scrapy.statscollectors import StatsCollector
 from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.contract import (
@@ -47,7 +48,7 @@ class CommitPipeline:
         if isinstance(item, FileItem):
             if item.download is not None:
                 item = await self._finish(item, item.download)
-            self._count(item)
+            count(self._crawler.stats, item)
         return item
 
     def stop(self) -> None:
@@ -130,17 +131,18 @@ class CommitPipeline:
         again.notes = item.notes + again.notes
         return again
 
-    def _count(self, item: FileItem) -> None:
-        stats = self._crawler.stats
-        stats.inc_value(STAT_FILES.format(status=item.status))
-        for name, count in (
-            (STAT_RECEIVED, item.received),
-            (STAT_RESUMED, item.resumed),
-            (STAT_RETRIES, item.retries),
-            (STAT_RESTARTS, item.restarts),
-        ):
-            if count:
-                stats.inc_value(name, count)
+
+def count(stats: StatsCollector, item: FileItem) -> None:
+    """Put down in the crawl's statistics what has become of a file."""
+    stats.inc_value(STAT_FILES.format(status=item.status))
+    for name, number in (
+        (STAT_RECEIVED, item.received),
+        (STAT_RESUMED, item.resumed),
+        (STAT_RETRIES, item.retries),
+        (STAT_RESTARTS, item.restarts),
+    ):
+        if number:
+            stats.inc_value(name, number)
 
 
 def _failed(item: FileItem, error: FetchError) -> FileItem:

@@ -22,6 +22,9 @@ from fetcher.rules.urls import redact
 from fetcher.spiders.assignment import Assignment, prepare
 from fetcher.spiders.feed import RowFeed
 
+BROKEN_LIST = "(the list)"
+"""The name in the item of a list that has turned out to be damaged further on."""
+
 _ROWS = "rows"
 """Key of ``spider.state`` (kept in a job folder): rows of the list that were taken up."""
 
@@ -92,7 +95,7 @@ class FetchSpider(Spider):
                 await self._room()
         except FetchError as error:
             # The list broke off; what it gave so far goes on.
-            yield _failed("(the list)", None, error, None)
+            yield _failed(BROKEN_LIST, None, error, None)
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[FileItem]:
         """The item that the range middleware made of a file."""
