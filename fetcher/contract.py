@@ -97,6 +97,29 @@ def listed_checksums(meta: FileMeta) -> dict[str, str]:
     return {who: checksum for who, checksum in stated if checksum}
 
 
+def plain_row(name: str, out: str) -> FileMeta:
+    """A row that has nothing but a name of the list's."""
+    return FileMeta(
+        name=name,
+        named=True,
+        out=out,
+        line=None,
+        number=None,
+        size=None,
+        checksum=None,
+        sums=None,
+        variant=None,
+        splits=None,
+        tries=None,
+        if_exists=None,
+        mirrors=[],
+        unused=0,
+        kept=[],
+        pieces=None,
+        only=None,
+    )
+
+
 @dataclass
 class FileProgress:
     """How far one file is; live, read by displays."""

@@ -105,6 +105,8 @@ CONCURRENT_REQUESTS = 31
 # One item a response: more workers only cost start-up for each file.
 CONCURRENT_ITEMS = 1
 
+# Scrapy's own does not keep to CONCURRENT_REQUESTS_PER_DOMAIN where several requests wait.
+DOWNLOADER = "fetcher.handlers.downloader.SlotDownloader"
 DOWNLOAD_HANDLERS: dict[str, Any] = {
     "http": "fetcher.handlers.http.RangeHTTPDownloadHandler",
     "https": "fetcher.handlers.http.RangeHTTPDownloadHandler",

@@ -266,6 +266,7 @@ def test_cancelled_it_stops_and_goes_on_later(
     assert downloader.download() == [str(tmp_path / "a.bin")]
     assert (tmp_path / "a.bin").read_bytes() == content.read(0, 3 * MIB)
     assert origin.sent("/a.bin") - sent < 3 * MIB
+    assert not [record for record in caplog.records if "Disabled" in record.getMessage()]
     # What is logged goes through the logging of this program, which is as it was.
     assert any(record.name.startswith("fetcher") for record in caplog.records)
     assert logging.getLogger("fetcher").level == logging.NOTSET

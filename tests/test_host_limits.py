@@ -33,6 +33,21 @@ def start(tmp_path: Path, rows: Mapping[str, str], **settings: int | str) -> Cra
     return start_crawl(tmp_path / "out", urls, settings={"FETCHER_MAX_TRIES": TRIES, **settings})
 
 
+def test_a_host_gets_no_more_connections_than_the_setting_says(
+    origin: Origin, tmp_path: Path
+) -> None:
+    """Neither at the start, nor when one connection becomes free and many wait for it."""
+    resource = Resource(Content(SIZE, 1), rate=4 * SIZE)
+    rows = {f"{n}": origin.add(f"/{n}", resource) for n in range(12)}
+    seen: list[int] = []
+    resource.script = lambda _: seen.append(sum(map(origin.active, (f"/{n}" for n in rows))))
+    settings = {"FETCHER_MAX_PARALLEL": 6, "CONCURRENT_REQUESTS_PER_DOMAIN": 2}
+    with start(tmp_path, rows, **settings) as crawl:
+        assert crawl.wait().returncode == 0
+    assert max(seen) == 2
+    assert len(seen) == len(rows)
+
+
 def test_a_file_that_is_refused_by_itself_holds_no_other_up(origin: Origin, tmp_path: Path) -> None:
     """403 beside others that are served fails soon; 503 waits as long as others are served."""
     gate, first = held(1)

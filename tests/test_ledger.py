@@ -208,6 +208,33 @@ def test_once_the_run_is_being_stopped_nobody_is_waited_for(tmp_path: Path) -> N
         ledger.close()
 
 
+def test_a_claim_under_way_is_waited_for(tmp_path: Path) -> None:
+    one, other = Ledger(tmp_path), Ledger(tmp_path)
+    looking = threading.Event()
+    answers: list[bool] = []
+
+    def occupied(name: str) -> bool:
+        asker.start()
+        looking.wait()
+        return False
+
+    def ask() -> None:
+        looking.set()
+        answers.append(other.may_take("other", "a.tar"))
+
+    asker = threading.Thread(target=ask)
+    try:
+        assert one.may_take("other", "a.tar")
+        assert one.claim_server_name("key", "a.tar", occupied) == "a.tar"
+        asker.join()
+        assert answers == [False]
+        assert other.may_take("key", "a.tar")
+        assert other.may_take("other", "b.tar")
+    finally:
+        one.close()
+        other.close()
+
+
 def test_a_server_that_changes_its_mind(ledger: Ledger) -> None:
     ledger.claim_server_name("key", "a.tar")
     assert ledger.claim_server_name("key", "b.tar") == "b.tar"

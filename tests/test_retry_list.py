@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fetcher.extensions.retry_list import HEADER
 from fetcher.lists import Row, open_list
 from fetcher.rules.urls import join_credentials, split_credentials
-from tests.crawl import run_crawl, start_crawl
+from tests.crawl import Crawl, clean_environment, run_crawl, start_crawl
 from tests.servers.content import Content
 from tests.servers.faults import Status
 from tests.servers.origin import Origin
@@ -154,6 +156,23 @@ def test_stopped_rows_are_in_it_and_a_retry_that_is_stopped_loses_none(
     gate.open()
     assert run_crawl(out, urls=listed).returncode == 0
     assert not listed.exists()
+
+
+def test_a_retry_by_scrapy_download_that_is_stopped_loses_none(
+    origin: Origin, tmp_path: Path
+) -> None:
+    gate = Gate(after=MIB)
+    resource = Resource(Content(4 * MIB, seed=1), gate=gate)
+    urls = [origin.add(f"/{name}", resource) for name in ("a", "b", "c")]
+    listed = tmp_path / "retry.tsv"
+    listed.write_bytes(HEADER + "".join(f"\t{url}\t\t\t\n" for url in urls).encode())
+    command = [sys.executable, "-m", "scrapy", "download", "--dir", str(tmp_path)]
+    command += ["-i", str(listed), "--max-parallel", "1"]
+    with Crawl(command, tmp_path, clean_environment(), "") as crawl:
+        gate.wait_until_held()
+        crawl.send_signal(signal.SIGINT)
+        assert crawl.wait().returncode == 1
+    assert [row.url for row in rows(listed)] == urls
 
 
 @pytest.mark.parametrize("fails", [True, False])

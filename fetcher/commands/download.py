@@ -9,24 +9,28 @@ import argparse
 import logging
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from scrapy import signals
 from scrapy.commands import ScrapyCommand
-from scrapy.exceptions import UsageError
 
-from fetcher.commands.run import USAGE, complain, load_handler, quieten, run_crawl
-from fetcher.config import Config, parse_size
+from fetcher.commands import options
+from fetcher.commands.run import FAILED, USAGE, complain, load_handler, quieten, run_crawl
+from fetcher.config import Config
 from fetcher.errors import FetchError
-from fetcher.lists import BadRow, Row, make_row
-from fetcher.rules.checksums import parse_checksum
-from fetcher.rules.headers import parse_header
-from fetcher.spiders.assignment import Assignment, prepare
+from fetcher.lists import STDIN, BadRow, make_row
+from fetcher.spiders.assignment import prepare
 
 if TYPE_CHECKING:
+    from scrapy import Spider
     from scrapy.crawler import CrawlerProcessBase
     from scrapy.settings import Settings
+
+    from fetcher.workers.channel import Job
+
+logger = logging.getLogger(__name__)
 
 SETTINGS = {
     "max_parallel": "FETCHER_MAX_PARALLEL",
@@ -35,6 +39,8 @@ SETTINGS = {
     "limit_rate": "FETCHER_RATE_LIMIT",
 }
 """Options, and the settings whose values they give."""
+
+SCRAPYS_RESOLVER = "scrapy.resolver.CachingThreadedResolver"
 
 
 class Command(ScrapyCommand):
@@ -59,7 +65,7 @@ class Command(ScrapyCommand):
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """See :class:`scrapy.commands.ScrapyCommand`."""
         super().add_options(parser)
-        parser.error = _wrong_usage  # type: ignore[method-assign] # one line, not ten
+        parser.error = options.wrong_usage  # type: ignore[method-assign] # one line, not ten
         add = parser.add_argument
         add(
             "--dir",
@@ -73,32 +79,37 @@ class Command(ScrapyCommand):
             metavar="FILE",
             help="fetch the files of a list as well: a path, an address, or - for standard input",
         )
-        add("--max-parallel", metavar="N", type=_count, help="files at a time; 5 by default")
+        add("--max-parallel", metavar="N", type=options.count, help="files at a time; 5 by default")
         add(
             "--max-splits",
             metavar="N",
-            type=_count,
+            type=options.count,
             help="connections per file, where the server allows it; 5 by default",
         )
         add(
             "--max-tries",
             metavar="N",
-            type=_count,
+            type=options.count,
             help="tries without progress before a file fails; 5 by default",
         )
         add(
             "--timeouts",
             metavar="SECONDS",
-            type=_seconds,
+            type=options.seconds,
             help="give a connection up after so long without a byte, 60 by default; an answer is "
             "waited for as long, but at most FETCHER_CONNECT_TIMEOUT. A transfer as a whole may "
             "take any time",
         )
-        add("--limit-rate", metavar="RATE", type=_rate, help="bytes a second in all, such as 10M")
+        add(
+            "--limit-rate",
+            metavar="RATE",
+            type=options.rate,
+            help="bytes a second in all, such as 10M",
+        )
         add(
             "--checksum",
             metavar="ALGO:HEX",
-            type=_checksum,
+            type=options.checksum,
             help="what the file must have: md5, sha1, sha256 or sha512; for exactly one URL",
         )
         add(
@@ -110,11 +121,19 @@ class Command(ScrapyCommand):
         add(
             "--header",
             metavar="'NAME: VALUE'",
-            type=_header,
+            type=options.header,
             action="append",
             default=[],
             help="send a header with the requests for each file, to the host of its address and to "
             "no other (may be repeated)",
+        )
+        add(
+            "--processes",
+            metavar="N",
+            type=options.count,
+            default=1,
+            help="share the files out among N processes, to use more than one processor; all "
+            "limits stay those of the whole",
         )
         add("--overwrite", action="store_true", help="fetch files that are there already anew")
         add(
@@ -140,19 +159,23 @@ class Command(ScrapyCommand):
             if opts.logfile:
                 Path(opts.logfile).open("a").close()
         except OSError as error:
-            raise _usage(f"{error.filename} cannot be written to: {error.strerror}") from error
+            raise options.usage(
+                f"{error.filename} cannot be written to: {error.strerror}"
+            ) from error
         level = str(opts.loglevel or "INFO")
         if not level.isdigit() and level not in logging.getLevelNamesMapping():
-            raise _usage(f"-L {level}: give DEBUG, INFO, WARNING, ERROR or CRITICAL")
-        rows = _rows(_addresses(args), opts)
-        load_handler()
+            raise options.usage(f"-L {level}: give DEBUG, INFO, WARNING, ERROR or CRITICAL")
+        fields = _fields(options.addresses(args), opts)
         try:
             self._set(opts)
             quieten(self._settings())
-            opts.assignment = self._prepare(rows, opts)
+            self._prepare(fields, opts)
         except FetchError as error:
             complain(error)
             sys.exit(USAGE)
+        except KeyboardInterrupt:
+            # While a list came in that has to be whole first.
+            sys.exit(FAILED)
 
     def _set(self, opts: argparse.Namespace) -> None:
         settings = self._settings()
@@ -177,24 +200,56 @@ class Command(ScrapyCommand):
         # Scrapy sets them, before it asks for anything.
         return cast("Settings", self.settings)
 
-    def _prepare(self, rows: tuple[Row | BadRow, ...], opts: argparse.Namespace) -> Assignment:
+    def _prepare(self, fields: list[dict[str, str]], opts: argparse.Namespace) -> None:
+        settings = self._settings()
         arguments = {"out": str(Path(opts.dir).expanduser())}
         if opts.input_file:
             arguments["urls"] = opts.input_file
         if opts.checksums:
             arguments["checksums"] = opts.checksums
-        return prepare(arguments, self._settings(), rows, tuple(opts.header))
+        opts.team = opts.notice = None
+        if opts.processes > 1 and opts.checksums == STDIN:
+            raise options.usage("--checksums - is for one process: give a file, or no --processes")
+        if opts.processes > 1:
+            from fetcher.workers.limits import Limits
+            from fetcher.workers.team import Team
+
+            count, opts.notice = Limits(settings).fitting(opts.processes)
+            if not opts.input_file:
+                count = min(count, len(fields))
+            if count > 1:
+                job: Job = {"arguments": arguments, "rows": fields, "headers": opts.header}
+                opts.team = Team(job, settings, count)
+                # No name is looked up in this process, and this resolver loads no HTTP modules.
+                settings.set("TWISTED_DNS_RESOLVER", SCRAPYS_RESOLVER, priority="project")
+                return
+        load_handler()
+        rows = tuple(make_row(0, each) for each in fields)
+        opts.assignment = prepare(arguments, settings, rows, tuple(opts.header))
 
     def run(self, args: list[str], opts: argparse.Namespace) -> None:
         """See :class:`scrapy.commands.ScrapyCommand`."""
+        if opts.notice:
+            logger.warning(opts.notice)
+        self.exitcode = FAILED
+        try:
+            with ExitStack() as stack:
+                self.exitcode = self._run(opts, stack)
+        except FetchError as error:
+            complain(error)
+        except KeyboardInterrupt:
+            # Before the crawl has come so far as to take care of it.
+            sys.stderr.write("fetcher: stopped: run the same command again\n")
+
+    def _run(self, opts: argparse.Namespace, stack: ExitStack) -> int:
+        spider, arguments = _spider(opts, stack)
         # What only this command needs is imported here: Scrapy imports every command whichever is
         # run.
         from fetcher.extensions.tally import Failure
         from fetcher.items import FileItem
-        from fetcher.spiders.fetch import FetchSpider
 
         process = cast("CrawlerProcessBase", self.crawler_process)
-        crawler = process.create_crawler(FetchSpider)
+        crawler = process.create_crawler(spider)
         # In a file: there may be a million.
         with tempfile.TemporaryFile("w+", encoding="utf-8") as failures:
 
@@ -205,87 +260,41 @@ class Command(ScrapyCommand):
 
             if opts.show_errors:
                 crawler.signals.connect(note, signals.item_scraped)
-            self.exitcode = run_crawl(process, crawler, assignment=opts.assignment)
-            _show(cast("TextIO", failures))
+            status = run_crawl(process, crawler, urls=opts.input_file, **arguments)
+            failures.seek(0)
+            for line in failures:
+                sys.stderr.write(line)
+        if opts.team and opts.team.usage:
+            complain(FetchError(opts.team.usage))
+            return USAGE
+        return status
 
 
-def _show(failures: TextIO) -> None:
-    failures.seek(0)
-    for line in failures:
-        sys.stderr.write(line)
+def _spider(opts: argparse.Namespace, stack: ExitStack) -> tuple[type[Spider], dict[str, Any]]:
+    """What is run in this process: the download itself, or what stands for several processes."""
+    if opts.team is None:
+        from fetcher.spiders.fetch import FetchSpider
+
+        return FetchSpider, {"assignment": opts.assignment}
+    # First of all: they take long to load, and do so while this process goes on.
+    supervisor = stack.enter_context(opts.team.start())
+    from fetcher.workers.shards import ShardsSpider
+
+    return ShardsSpider, {"assignment": opts.team.assignment, "supervisor": supervisor}
 
 
-def _addresses(args: list[str]) -> list[str]:
-    """What of the rest of the command line is meant as addresses."""
-    end = args.index("--") if "--" in args else len(args)
-    for arg in args[:end]:
-        if arg.startswith("-"):
-            raise _usage(f"unknown option {arg.partition('=')[0]}")
-    return args[:end] + args[end + 1 :]
-
-
-def _rows(addresses: list[str], opts: argparse.Namespace) -> tuple[Row | BadRow, ...]:
-    """One for each address; some may be unusable, which is reported as in any list."""
+def _fields(addresses: list[str], opts: argparse.Namespace) -> list[dict[str, str]]:
+    """Those of a row for each address; some may be unusable, which is reported as in any list."""
     if not addresses and not opts.input_file:
-        raise _usage("nothing to fetch: give at least one URL, or a list by -i FILE")
+        raise options.usage("nothing to fetch: give at least one URL, or a list by -i FILE")
     if opts.checksum and (len(addresses) != 1 or opts.input_file):
-        raise _usage("--checksum is that of one file: give exactly one URL with it, and no list")
-    fields = {"checksum": opts.checksum} if opts.checksum else {}
-    rows = tuple(make_row(0, {"url": address, **fields}) for address in addresses)
+        raise options.usage(
+            "--checksum is that of one file: give exactly one URL with it, and no list"
+        )
+    common = {"checksum": opts.checksum} if opts.checksum else {}
+    fields = [{"url": address, **common} for address in addresses]
+    rows = [make_row(0, each) for each in fields]
     bad = [row for row in rows if isinstance(row, BadRow)]
     if bad and len(bad) == len(rows) and not opts.input_file:
-        raise _usage(bad[0].error.message)
-    return rows
-
-
-def _usage(message: str) -> UsageError:
-    return UsageError(message, print_help=False)
-
-
-def _wrong_usage(message: str) -> NoReturn:
-    # argparse quotes what was typed, and that may break the line.
-    line = " ".join(message.split())
-    sys.stderr.write(f"fetcher: {line}; see scrapy download --help\n")
-    sys.exit(USAGE)
-
-
-def _count(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
-    return number
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
-    return seconds
-
-
-def _rate(text: str) -> str:
-    try:
-        parse_size(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
-
-
-def _checksum(text: str) -> str:
-    try:
-        return parse_checksum(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _header(text: str) -> tuple[str, str]:
-    try:
-        return parse_header(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+        raise options.usage(bad[0].error.message)
+    return fields

@@ -135,6 +135,21 @@ class Ledger:
         """
         return self._change(lambda: self._claim(key, name, occupied))
 
+    def may_take(self, key: str, name: str) -> bool:
+        """Whether no server has given the name to another row than that with this key.
+
+        Asked by who has opened the part of that name: a claim under way is waited for, and a later
+        one finds the name occupied. So no two rows are at one name, whichever process has them.
+
+        :raises DiskError: when it cannot be told.
+        """
+        return self._change(lambda: self._may_take(key, name))
+
+    def _may_take(self, key: str, name: str) -> bool:
+        self._db.execute("BEGIN IMMEDIATE")
+        row = self._db.execute("SELECT key FROM named WHERE name = ?", (name,)).fetchone()
+        return row is None or row[0] == key
+
     def _claim(self, key: str, name: str, occupied: Callable[[str], bool]) -> str:
         self._db.execute("BEGIN IMMEDIATE")
         number = 0

@@ -51,7 +51,8 @@ class RetryList:
     def from_crawler(cls, crawler: Crawler) -> Self:
         """See Scrapy's documentation of components."""
         if not crawler.settings.getdict("FEEDS"):
-            raise NotConfigured("it stands beside the report, and there is none")
+            # It stands beside the report. Were a reason given, Scrapy would warn of it.
+            raise NotConfigured
         extension = cls(crawler)
         connect = crawler.signals.connect
         connect(extension.spider_opened, signals.spider_opened)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from scrapy.crawler import Crawler
+from scrapy.statscollectors import StatsCollector
 
 from fetcher.contract import (
     STAT_FILES,
@@ -30,17 +31,18 @@ class CountPipeline:
     def process_item(self, item: object) -> object:
         """See Scrapy's documentation of item pipelines."""
         if isinstance(item, FileItem):
-            self._count(item)
+            count(self._crawler.stats, item)
         return item
 
-    def _count(self, item: FileItem) -> None:
-        stats = self._crawler.stats
-        stats.inc_value(STAT_FILES.format(status=item.status))
-        for name, count in (
-            (STAT_RECEIVED, item.received),
-            (STAT_RESUMED, item.resumed),
-            (STAT_RETRIES, item.retries),
-            (STAT_RESTARTS, item.restarts),
-        ):
-            if count:
-                stats.inc_value(name, count)
+
+def count(stats: StatsCollector, item: FileItem) -> None:
+    """Put down what has become of a file."""
+    stats.inc_value(STAT_FILES.format(status=item.status))
+    for name, number in (
+        (STAT_RECEIVED, item.received),
+        (STAT_RESUMED, item.resumed),
+        (STAT_RETRIES, item.retries),
+        (STAT_RESTARTS, item.restarts),
+    ):
+        if number:
+            stats.inc_value(name, number)

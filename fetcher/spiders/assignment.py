@@ -70,6 +70,12 @@ class Assignment:
         """Where the report belongs."""
         return self.out / (REPORT if self.shard is None else self.shard.report)
 
+    def close(self) -> None:
+        """Close what is open of it; who does it has done so when it ends."""
+        for each in (self.source, self.sums):
+            if isinstance(each, ListSource | ListStream):
+                each.close()
+
 
 def prepare(
     arguments: Mapping[str, str],

@@ -34,6 +34,9 @@ from fetcher.spiders.bookmark import Bookmark
 from fetcher.spiders.feed import RowFeed
 from fetcher.spiders.inputs import Inputs
 
+BROKEN_LIST = "(the list)"
+"""The name in the item of a list that has turned out to be damaged further on."""
+
 _LAST_WORD = SETTINGS_PRIORITIES["cmdline"] + 1
 """Above the command line, whose settings Scrapy puts over those of a spider once more."""
 
@@ -126,7 +129,7 @@ class FetchSpider(Spider):
             self._read_whole = True
         except FetchError as error:
             # The list broke off; what it gave so far goes on.
-            yield _failed("(the list)", None, error)
+            yield _failed(BROKEN_LIST, None, error)
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[FileItem]:
         """The item that the range middleware made of a file."""

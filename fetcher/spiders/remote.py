@@ -18,7 +18,7 @@ from scrapy import Request
 from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.config import Config
-from fetcher.contract import META_FETCH, FileMeta, FileProgress, Send
+from fetcher.contract import META_FETCH, FileProgress, Send, plain_row
 from fetcher.disk.ledger import Ledger
 from fetcher.disk.part import Part
 from fetcher.errors import FetchError, InvalidListError, Stopped
@@ -125,25 +125,7 @@ class RemoteFile:
                 _remove(self._folder, name)
 
     async def _run(self, send: Send, ledger: Ledger, request: Request) -> FileItem:
-        meta = FileMeta(
-            name=self._mine,
-            named=True,
-            out=str(self._folder),
-            line=None,
-            number=None,
-            kept=[],
-            variant=None,
-            unused=0,
-            size=None,
-            checksum=None,
-            sums=None,
-            splits=None,
-            tries=None,
-            if_exists=None,
-            mirrors=[],
-            pieces=None,
-            only=None,
-        )
+        meta = plain_row(self._mine, str(self._folder))
         job = FileJob(
             request.replace(meta={META_FETCH: meta}),
             replace(self._config, if_exists=await run_in_thread(self._policy, ledger)),

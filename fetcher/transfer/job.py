@@ -99,8 +99,8 @@ class FileJob:
         self._progress = progress
         self._bucket = bucket
         self._out = Path(meta["out"])
-        self._opening = Opening(meta, config, ledger)
         self._server = ServerName(meta, request.url, ledger)
+        self._opening = Opening(meta, config, ledger, self._server.key)
         self._name = meta["name"]
         self._remembered: Completed | None = None
         self._expectations = Expectations(meta, config)

@@ -47,12 +47,14 @@ class Opening:
     :param meta: the row.
     :param config: the settings.
     :param ledger: what earlier runs completed in the output folder.
+    :param key: the row's in the ledger.
     """
 
-    def __init__(self, meta: FileMeta, config: Config, ledger: Ledger) -> None:
+    def __init__(self, meta: FileMeta, config: Config, ledger: Ledger, key: str) -> None:
         self._meta = meta
         self._config = config
         self._ledger = ledger
+        self._key = key
         self._out = Path(meta["out"])
         self.pieces: Pieces | None = None
         """The hashes of the file's pieces, if the list says; None before :meth:`start`."""
@@ -75,10 +77,27 @@ class Opening:
         return final.with_name(part_name(final.name)).exists()
 
     def start(self, name: str) -> Start:
-        """Decide about a row under this name.
+        """Decide about a row under this name, or the next one if another row has taken it.
 
         :raises DiskError: its part cannot be opened.
         """
+        start = self._open(name)
+        if start.part is None:
+            return start
+        try:
+            if self._ledger.may_take(self._key, start.name):
+                return start
+            # Since the row's turn began, another row's server has given it the name.
+            if start.part.resumable is None:
+                start.part.discard()
+            given = self._ledger.claim_server_name(self._key, start.name)
+        except BaseException:
+            start.part.close()
+            raise
+        start.part.close()
+        return self.start(given)
+
+    def _open(self, name: str) -> Start:
         start, _ = self._decide(name)
         if start.action in _WITHOUT_PART:
             return start
@@ -140,7 +159,7 @@ class Opening:
             if part.resumable is None:
                 part.discard()
             part.close()
-            return start if start.name == name else self.start(name)
+            return start if start.name == name else self._open(name)
         start.part, start.replaces = part, found
         if part.resumable is not None and self._may_resume(part.resumable):
             start.journal = part.resumable

@@ -44,25 +44,47 @@ class Job(TypedDict, total=False):
     """For all rows."""
     orders: list[Order]
     """Instead of arguments, rows and headers."""
+    stdin: int
+    """A descriptor that the child has, of what is to be its standard input; otherwise it is
+    empty."""
+    muted: list[str]
+    """Extensions of the project that do not work here but in the parent."""
     progress: bool
     """Whether anybody looks at the files in flight."""
+
+
+class FailedRow(TypedDict):
+    """The request of a file that failed, whole, with all that it takes to try it again."""
+
+    url: str
+    headers: dict[str, str]
+    meta: dict[str, Any]
+    """See :class:`fetcher.contract.FileMeta`."""
 
 
 class Event(TypedDict, total=False):
     """What has happened in a child; which keys there are depends on ``kind``."""
 
-    kind: Literal["started", "files", "ended", "item", "log", "done"]
+    kind: Literal["started", "files", "ended", "list", "item", "log", "done"]
+    rows: int
+    """Of the list, that this child has read and will report."""
+    whole: bool
+    """Whether these are all."""
     files: list[FileState]
     item: dict[str, Any]
     line: int | None
     """The item's row."""
     http_status: int | None
     """Of an item's :class:`StatusError`."""
+    row: FailedRow
+    """Of a failed item, where it was a file's and not an unusable line's."""
     logger: str
     level: int
     text: str
     status: int
     """The child's exit status."""
+    reason: str | None
+    """Why its crawl has ended, in Scrapy's words; None where it has not begun."""
     usage: str
     """What is wrong with the call, with exit status 2."""
 

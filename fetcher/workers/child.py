@@ -34,32 +34,41 @@ def main() -> None:
     """Run as a process of its own; see :mod:`fetcher.workers`."""
     # The parent decides, and tells by closing the pipe: Ctrl-C reaches both.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    channel = Channel(os.dup(_STDOUT))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    lifeline, channel = os.dup(_STDIN), Channel(os.dup(_STDOUT))
     # What anybody prints must not get between the events.
     os.dup2(_STDERR, _STDOUT)
-    line = _read_line()
+    line = _read_line(lifeline)
     if not line:
         sys.exit(FAILED)
+    job: Job = json.loads(line)
+    _take_stdin(job)
     wrong: list[FetchError] = []
     try:
-        status = _run(json.loads(line), channel, wrong.append)
+        done = _run(job, channel, lifeline, wrong.append)
     except FetchError as error:
         wrong.append(error)
-        status = USAGE
-    done: Event = {"kind": "done", "status": status}
+        done = {"kind": "done", "status": USAGE}
     if wrong:
         done["usage"] = wrong[0].message
     channel.send(done)
-    sys.exit(status)
+    sys.exit(done["status"])
 
 
-def _read_line() -> bytes:
+def _read_line(lifeline: int) -> bytes:
     """The job; nothing comes after it but the end."""
-    with os.fdopen(os.dup(_STDIN), "rb") as stdin:
+    with os.fdopen(lifeline, "rb", closefd=False) as stdin:
         return stdin.readline()
 
 
-def _run(job: Job, channel: Channel, tell: Callable[[FetchError], None]) -> int:
+def _take_stdin(job: Job) -> None:
+    """Put in its place what the crawl may read as standard input."""
+    descriptor = job["stdin"] if "stdin" in job else os.open(os.devnull, os.O_RDONLY)
+    os.dup2(descriptor, _STDIN)
+    os.close(descriptor)
+
+
+def _run(job: Job, channel: Channel, lifeline: int, tell: Callable[[FetchError], None]) -> Event:
     settings = _settings(job)
     load_handler()
     spider, arguments = _spider(job, settings, channel)
@@ -68,8 +77,9 @@ def _run(job: Job, channel: Channel, tell: Callable[[FetchError], None]) -> int:
     logging.root.setLevel(settings["LOG_LEVEL"])
     crawler = process.create_crawler(spider)
     relay = Relay(crawler, channel, progress=job.get("progress", False))
-    _watch(relay.stop)
-    return run_crawl(process, crawler, signals=False, tell=tell, **arguments)
+    _watch(lifeline, relay.stop)
+    status = run_crawl(process, crawler, signals=False, tell=tell, **arguments)
+    return {"kind": "done", "status": status, "reason": relay.reason}
 
 
 def _settings(job: Job) -> Settings:
@@ -81,6 +91,8 @@ def _settings(job: Job) -> Settings:
         return settings
     settings = get_project_settings()
     settings.setdict(job["settings"], priority="cmdline")
+    for extension in job.get("muted", ()):
+        settings["EXTENSIONS"].set(extension, None, priority="cmdline")
     return settings
 
 
@@ -96,8 +108,8 @@ def _spider(
     return FetchSpider, {"assignment": prepare(job["arguments"], settings, rows, headers)}
 
 
-def _watch(stop: Callable[[], None]) -> None:
-    """Stop when the parent closes standard input, dies, or somebody sends SIGTERM."""
+def _watch(lifeline: int, stop: Callable[[], None]) -> None:
+    """Stop when the parent closes its end of the pipe, dies, or somebody sends SIGTERM."""
     from twisted.internet import reactor
 
     parent = os.getppid()
@@ -108,7 +120,7 @@ def _watch(stop: Callable[[], None]) -> None:
     def wait() -> None:
         # The pipe's other end may live on in somebody whom the parent has forked.
         while os.getppid() == parent:
-            if select.select([_STDIN], [], [], 1.0)[0] and not os.read(_STDIN, 1):
+            if select.select([lifeline], [], [], 1.0)[0] and not os.read(lifeline, 1):
                 break
         stop_soon()
         threading.Event().wait(GRACE)

@@ -1,119 +1,19 @@
-"""The parent's side: starts children, listens to them, and stops them all."""
+"""The parent's side in a program: starts children, listens to them, and stops them all."""
 
 from __future__ import annotations
 
-import json
 import os
 import selectors
-import subprocess  # nosec B404 - starts nothing but this program itself
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
-from typing import IO, Self
+from contextlib import suppress
+from typing import Self
 
-from fetcher.errors import FetchError
 from fetcher.workers.channel import Event, Job
+from fetcher.workers.process import BLOCK, Child
 
 PATIENCE = 1.8
 """Seconds that children have to end after :meth:`Crew.stop`; then they are killed."""
-
-_MAIN = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from fetcher.workers.child import main; main()"
-)
-_BLOCK = 1 << 16
-
-
-class Child:
-    """A running process.
-
-    :param job: what it is to do.
-    """
-
-    def __init__(self, job: Job) -> None:
-        if not sys.executable:
-            raise FetchError("there is no Python interpreter to run the downloads in")
-        self.status: int | None = None
-        """What it has said of its end; None while, or where, it has not."""
-        self.usage: str | None = None
-        self.last_words = ""
-        """Once it is closed: its signal, or the last line of its standard error."""
-        self._listening = True
-        self._rest = b""
-        with ExitStack() as stack:
-            self._complaints: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
-            # It finds what this process finds, wherever that is; and -P: nothing else.
-            command = [sys.executable, "-P", "-c", _MAIN, json.dumps(sys.path)]
-            self._process = subprocess.Popen(  # noqa: S603 # nosec B603 - our own code
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._complaints,
-            )
-            stack.pop_all()
-        self._job: memoryview | None = memoryview(json.dumps(job).encode() + b"\n")
-        os.set_blocking(self.stdin, False)
-        os.set_blocking(self.stdout, False)
-
-    @property
-    def stdin(self) -> int:
-        return self._process.stdin.fileno()  # type: ignore[union-attr]
-
-    @property
-    def stdout(self) -> int:
-        return self._process.stdout.fileno()  # type: ignore[union-attr]
-
-    def write(self) -> bool:
-        """Write some of the job; whether there is more."""
-        if self._job:
-            with suppress(BlockingIOError, BrokenPipeError):
-                self._job = self._job[os.write(self.stdin, self._job[:_BLOCK]) :]
-                return bool(self._job)
-        return False
-
-    def read(self) -> list[Event] | None:
-        """What it has said meanwhile; None when it says no more."""
-        try:
-            data = os.read(self.stdout, _BLOCK)
-        except BlockingIOError:
-            return []
-        if not data:
-            self._listening = False
-            return None
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        events: list[Event] = [json.loads(line) for line in lines]
-        for event in events:
-            if event["kind"] == "done":
-                self.status, self.usage = event["status"], event.get("usage")
-        return events
-
-    def release(self) -> None:
-        """The sign to stop."""
-        with suppress(OSError):
-            self._process.stdin.close()  # type: ignore[union-attr]
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    def close(self) -> None:
-        """Wait for its end, and close what is open; again, nothing."""
-        if self._complaints.closed:
-            return
-        if self.status is None and self._listening:
-            # Nobody hears it any more.
-            self.kill()
-        self.release()
-        code = self._process.wait()
-        self._process.stdout.close()  # type: ignore[union-attr]
-        self._complaints.seek(0)
-        lines = self._complaints.read().decode("utf-8", "replace").strip().splitlines()
-        self._complaints.close()
-        if code < 0:
-            self.last_words = f"it was ended by signal {-code}"
-        else:
-            self.last_words = lines[-1] if lines else f"it ended with status {code}"
 
 
 class Crew:
@@ -183,7 +83,7 @@ class Crew:
         for key, _ in selector.select(max(0.0, min(limits) - time.monotonic())):
             if key.data is None:
                 with suppress(BlockingIOError):
-                    os.read(self._wake[0], _BLOCK)
+                    os.read(self._wake[0], BLOCK)
                 continue
             number, child = key.data
             if key.events == selectors.EVENT_WRITE:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from fetcher.contract import FileProgress
 from fetcher.extensions.progress import Display
 from fetcher.extensions.tally import Tally
-from fetcher.workers.channel import Event, FileState, item_of
+from fetcher.workers.channel import Event, item_of
+from fetcher.workers.flight import Flight
 
 
 class Show:
@@ -21,7 +21,7 @@ class Show:
     def __init__(self, tally: Tally, display: Display | None) -> None:
         self._tally = tally
         self._display = display
-        self._files: dict[tuple[int, int], FileProgress] = {}
+        self._flight = Flight(tally.started, tally.ended)
 
     @property
     def interval(self) -> float:
@@ -35,8 +35,7 @@ class Show:
 
     def hear(self, child: int, event: Event) -> None:
         """Take notice of an event."""
-        for state in event.get("files", ()):
-            self._update(child, event["kind"], state)
+        self._flight.hear(child, event)
         if event["kind"] == "item":
             self._tally.scraped(item_of(event))
 
@@ -56,16 +55,3 @@ class Show:
         """Show what has become of it all, after :meth:`stop`."""
         if self._display is not None:
             self._display.summarise(lines)
-
-    def _update(self, child: int, kind: str, state: FileState) -> None:
-        number, name, size, done, connections, note = state
-        if kind == "started":
-            self._files[child, number] = FileProgress(name)
-            self._tally.started(self._files[child, number])
-        progress = self._files.get((child, number))
-        if progress is None:
-            return
-        progress.name, progress.size, progress.done = name, size, done
-        progress.connections, progress.note = connections, note
-        if kind == "ended":
-            self._tally.ended(self._files.pop((child, number)))

@@ -1,0 +1,111 @@
+"""Several processes that do one assignment together, each over a shard of its list."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from scrapy.settings import SETTINGS_PRIORITIES, BaseSettings
+
+from fetcher.config import Config
+from fetcher.lists import make_row
+from fetcher.lists.formats import format_of_ending
+from fetcher.lists.stream import STDIN
+from fetcher.rules.shards import Shard
+from fetcher.spiders.assignment import prepare
+from fetcher.workers.channel import Job
+from fetcher.workers.limits import Limits
+from fetcher.workers.spool import Spool, reads_once
+from fetcher.workers.supervisor import Supervisor
+
+MUTED = (
+    "fetcher.extensions.progress.Progress",
+    "fetcher.extensions.sums.Sums",
+    "fetcher.extensions.retry_list.RetryList",
+)
+"""Extensions that work in the parent, over the files of all."""
+
+
+class Team:
+    """The processes before they are started; the call is checked as for one.
+
+    :param job: arguments, rows and headers of the whole.
+    :param settings: of the parent; what its command line gives is given on.
+    :param count: how many; at most what :class:`Limits` allow.
+    :raises FetchError: one sentence that says what is wrong.
+
+    :ivar assignment: what they do together.
+    :ivar jobs: what each of them does.
+    """
+
+    def __init__(self, job: Job, settings: BaseSettings, count: int) -> None:
+        self._spool: Spool | None = None
+        self._supervisor: Supervisor | None = None
+        limits = Limits(settings).of_each(count)
+        rows = tuple(make_row(0, fields) for fields in job["rows"])
+        with ExitStack() as stack:
+            arguments = dict(job["arguments"])
+            location = arguments.get("urls", "")
+            if reads_once(location):
+                self._spool = stack.enter_context(Spool(location, count + 1))
+                _read_from(self._spool.descriptors.pop())
+                arguments["urls"] = STDIN
+                if known := format_of_ending(location):
+                    arguments["format"] = known
+            self.assignment = prepare(arguments, settings, rows, tuple(job["headers"]))
+            # Each of them opens it anew.
+            self.assignment.close()
+            stack.pop_all()
+        arguments["out"] = str(self.assignment.out)
+        self.jobs = [
+            self._job({**job, "arguments": arguments}, settings, own, Shard(number, count))
+            for number, own in enumerate(limits, 1)
+        ]
+
+    def start(self) -> Supervisor:
+        """Start them, once."""
+        try:
+            self._supervisor = Supervisor(self.jobs)
+        finally:
+            # From here on it is theirs.
+            if self._spool is not None:
+                self._spool.close()
+        return self._supervisor
+
+    @property
+    def usage(self) -> str | None:
+        """What was wrong with the call, where none of them could begin."""
+        return self._supervisor.usage if self._supervisor is not None else None
+
+    def _job(self, job: Job, settings: BaseSettings, limits: dict[str, Any], shard: Shard) -> Job:
+        own: dict[str, Any] = {**_given(settings), **limits, "FEEDS": {}}
+        if folder := settings.get("JOBDIR"):
+            own["JOBDIR"] = str(Path(folder) / f"{shard.number}-of-{shard.count}")
+        result: Job = {
+            **job,
+            "settings": own,
+            "arguments": job["arguments"] | {"shard": f"{shard.number}/{shard.count}"},
+            "muted": [*MUTED],
+            "progress": Config.from_settings(settings).progress != "none",
+        }
+        if self._spool is not None:
+            result["stdin"] = self._spool.descriptors[shard.number - 1]
+        return result
+
+
+def _read_from(descriptor: int) -> None:
+    """Let what is open there be standard input."""
+    os.dup2(descriptor, 0)
+    os.close(descriptor)
+
+
+def _given(settings: BaseSettings) -> dict[str, Any]:
+    """The settings of the command line; the others it finds where this process has found them."""
+    least = SETTINGS_PRIORITIES["cmdline"]
+    return {
+        name: value.copy_to_dict() if isinstance(value, BaseSettings) else value
+        for name, value in settings.items()
+        if (settings.getpriority(name) or 0) >= least
+    }
