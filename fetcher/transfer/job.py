@@ -16,16 +16,10 @@ from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.config import Config
 from fetcher.contract import META_FETCH, Answer, FileMeta, FileProgress, Send
-from fetcher.disk.digest import FileHash
 from fetcher.disk.ledger import Ledger
 from fetcher.disk.part import Part
 from fetcher.disk.room import free_bytes
-from fetcher.errors import (
-    DiskFullError,
-    FetchError,
-    ForeignFileError,
-    Stopped,
-)
+from fetcher.errors import DiskFullError, FetchError, Stopped
 from fetcher.items import FileItem
 from fetcher.rules.answers import Version, version_of
 from fetcher.rules.existing import Action, Completed
@@ -33,13 +27,13 @@ from fetcher.rules.names import disposition_name
 from fetcher.rules.resource import Resource
 from fetcher.rules.urls import redact
 from fetcher.transfer.addresses import addresses
+from fetcher.transfer.comparison import Comparison
 from fetcher.transfer.coordinator import Transfer
 from fetcher.transfer.download import Download
 from fetcher.transfer.expectations import Expectations
 from fetcher.transfer.hosts import Hosts
 from fetcher.transfer.intake import Counts, Intake
 from fetcher.transfer.opening import Opening, Start
-from fetcher.transfer.probe import Probe
 from fetcher.transfer.source import Source
 
 MIRROR_ROUNDS = 4
@@ -96,8 +90,7 @@ class FileJob:
         self._remembered: Completed | None = None
         self._expectations = Expectations(meta, config)
         self._transfer: Transfer | None = None
-        self._probe: Probe | None = None
-        self._hashing: FileHash | None = None
+        self._comparison: Comparison | None = None
         self._counts = Counts()
         self._stopped: Stopped | None = None
 
@@ -120,7 +113,7 @@ class FileJob:
     def stop(self, reason: Stopped) -> None:
         """End it now; the item is a failure of the type ``Stopped``."""
         self._stopped = reason
-        for running in (self._transfer, self._probe, self._hashing):
+        for running in (self._transfer, self._comparison):
             if running is not None:
                 running.stop(reason)
 
@@ -258,38 +251,20 @@ class FileJob:
     # --- somebody's file ------------------------------------------------------------------------
 
     async def _compare(self) -> FileItem:
-        """Ask the server for the size; nothing of the file that stands there is touched."""
-        self._probe = Probe(self._request, self._config, self._send)
+        """Ask the servers for the size; nothing of the file that stands there is touched."""
+        comparison = Comparison(self._request, self._config, self._send, self._hosts)
+        self._comparison = comparison
         self._check_stopped()
-        stated = await self._probe.size()
-        if self._probe.answer is not None:
-            name = self._server_name(self._probe.answer)
-            if name is not None:
-                self._name = name
-                raise Renamed
-        path = self._out / self._name
+        name = self._server_name(await comparison.ask())
+        if name is not None:
+            self._name = name
+            raise Renamed
         found = self._opening.standing(self._name)
         if found is None:
             raise Renamed
-        checksum = self._meta["checksum"]
-        # The size of a compressed answer says nothing of the file, but the list may.
-        size = self._meta["size"] if stated is None else stated
-        verified = ["size"] if size is not None else []
-        same = path.is_file() and not path.is_symlink()
-        same = same and (size == found.st_size or (size is None and checksum is not None))
-        if same and checksum is not None:
-            algorithm = checksum.partition(":")[0]
-            self._hashing = FileHash(path, algorithm)
-            self._check_stopped()
-            same = await run_in_thread(self._hashing.checksum) == checksum
-            verified.append(algorithm)
-        if not same:
-            raise ForeignFileError(
-                f"another file stands under the name {path}: overwrite or rename it "
-                "(FETCHER_IF_EXISTS=overwrite or rename), or move it away"
-            )
+        verified = await comparison.check(self._out / self._name, found)
         item = self._unchanged()
-        item.size, item.verified_by, item.checksum = found.st_size, verified, checksum
+        item.size, item.verified_by, item.checksum = found.st_size, verified, self._meta["checksum"]
         return item
 
     # --- items ----------------------------------------------------------------------------------
