@@ -370,3 +370,33 @@ def test_a_server_that_serves_another_file_is_waited_for(origin: Origin, tmp_pat
         "other.bin": "ok",
         "a.bin": "unchanged",
     }
+
+
+# --- busy servers -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_idle_mirror_is_asked_while_the_first_server_is_busy(site: Site, begun: bool) -> None:
+    """It takes one connection, and serves another file until this one is there."""
+    gate, held = Gate(after=1000), Gate(MIB // 2)
+    first, mirror = site.origins
+    busy = Resource(GOOD, script=lambda _: None if gate.is_open else Status(503))
+    other = first.add("/other", Resource(Content(100_000, seed=3), gate=gate))
+    urls = site.serve(Resource(GOOD, gate=held), Resource(GOOD, etag='"mirror"'))
+    listed = site.listed(urls, f"sha256:{GOOD.sha256}")
+    if begun:
+        site.interrupt(listed, held, FETCHER_MAX_SPLITS=1)
+    first.add("/a.bin", busy)
+    text = listed.read_text().splitlines(keepends=True)
+    listed.write_text(f"{text[0]}other.bin\t{other}\t\t\t\n{text[1]}")
+
+    with start_crawl(site.out, listed, settings=SPLIT) as crawl:
+        gate.wait_until_held()
+        wait_for(site.final.exists, message="the file")
+        gate.open()
+        result = crawl.wait()
+
+    assert {row["status"] for row in result.report} == {"ok"}
+    assert GOOD.first_difference(site.final) is None
+    assert (result.by_name["a.bin"]["resumed"] > 0) == begun
+    assert mirror.peak("/a.bin") > 1
