@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fetcher.lists.rows import MAX_MIRRORS
-from tests.crawl import CrawlResult, run_crawl, start_crawl
+from tests.crawl import CrawlResult, run_crawl, start_crawl, wait_for, write_list
 from tests.servers.content import Bytes, Content
 from tests.servers.exchange import Exchange
 from tests.servers.faults import Close, Drip, IgnoreRange, Instead, Respond, Status
@@ -86,10 +86,10 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield Site([stack.enter_context(Origin()) for _ in range(2)], tmp_path)
 
 
-def assert_right(result: CrawlResult, site: Site) -> dict[str, Any]:
+def assert_right(result: CrawlResult, site: Site, status: str = "ok") -> dict[str, Any]:
     """The file is whole and right; its row of the report."""
     row = one(result)
-    assert row["status"] == "ok", row
+    assert row["status"] == status, row
     assert GOOD.first_difference(site.final) is None
     return row
 
@@ -321,3 +321,82 @@ def test_who_was_passed_over_begins_anew_when_the_others_are_gone(site: Site) ->
     assert passed_over.startswith(f"{urls[0]} was passed over: ")
     assert given_up.startswith(f"{urls[1]} was given up: ")
     assert row["restarts"] == 1
+
+
+# --- a file that stands there already -----------------------------------------------------------
+
+
+def test_a_mirror_tells_of_a_file_that_nobody_remembers(site: Site) -> None:
+    urls = site.serve(Status(410), Resource(GOOD))
+    site.out.mkdir()
+    GOOD.write_to(site.final)
+
+    row = assert_right(site.fetch(site.listed(urls)), site, "unchanged")
+
+    assert row["verified_by"] == ["size"]
+    assert row["received"] == 0
+
+
+def test_where_none_tells_of_it_the_first_address_is_named(site: Site) -> None:
+    urls = site.serve(Status(410), Status(404))
+    site.out.mkdir()
+    GOOD.write_to(site.final)
+
+    error = one(site.fetch(site.listed(urls)))["error"]
+
+    assert error["type"] == "StatusError"
+    assert error["message"].startswith(f"{urls[0]} was answered with status 410")
+
+
+def test_a_server_that_serves_another_file_is_waited_for(origin: Origin, tmp_path: Path) -> None:
+    """It takes one connection; the file to compare with has its turn when the other is through."""
+    gate, other = Gate(after=1000), Content(100_000, seed=3)
+    small = Resource(GOOD, script=lambda _: None if gate.is_open else Status(503))
+    rows = [
+        ("other.bin", origin.add("/other", Resource(other, gate=gate))),
+        ("a.bin", origin.add("/a.bin", small)),
+    ]
+    (tmp_path / "out").mkdir()
+    GOOD.write_to(tmp_path / "out" / "a.bin")
+    listed = write_list(tmp_path / "list.tsv", rows)
+
+    with start_crawl(tmp_path / "out", listed, settings={"FETCHER_MAX_TRIES": TRIES}) as crawl:
+        gate.wait_until_held()
+        wait_for(lambda: len(origin.requests_for("/a.bin")) >= TRIES, message="the refusals")
+        gate.open()
+        result = crawl.wait()
+
+    assert {name: row["status"] for name, row in result.by_name.items()} == {
+        "other.bin": "ok",
+        "a.bin": "unchanged",
+    }
+
+
+# --- busy servers -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_idle_mirror_is_asked_while_the_first_server_is_busy(site: Site, begun: bool) -> None:
+    """It takes one connection, and serves another file until this one is there."""
+    gate, held = Gate(after=1000), Gate(MIB // 2)
+    first, mirror = site.origins
+    busy = Resource(GOOD, script=lambda _: None if gate.is_open else Status(503))
+    other = first.add("/other", Resource(Content(100_000, seed=3), gate=gate))
+    urls = site.serve(Resource(GOOD, gate=held), Resource(GOOD, etag='"mirror"'))
+    listed = site.listed(urls, f"sha256:{GOOD.sha256}")
+    if begun:
+        site.interrupt(listed, held, FETCHER_MAX_SPLITS=1)
+    first.add("/a.bin", busy)
+    text = listed.read_text().splitlines(keepends=True)
+    listed.write_text(f"{text[0]}other.bin\t{other}\t\t\t\n{text[1]}")
+
+    with start_crawl(site.out, listed, settings=SPLIT) as crawl:
+        gate.wait_until_held()
+        wait_for(site.final.exists, message="the file")
+        gate.open()
+        result = crawl.wait()
+
+    assert {row["status"] for row in result.report} == {"ok"}
+    assert GOOD.first_difference(site.final) is None
+    assert (result.by_name["a.bin"]["resumed"] > 0) == begun
+    assert mirror.peak("/a.bin") > 1

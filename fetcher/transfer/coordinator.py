@@ -166,7 +166,21 @@ class Transfer:
     def _next_source(self) -> Source:
         resource = self.intake.resource
         together = resource.verifiable and resource.ranged and self.intake.plan.proven
-        return self.sources.next(together=together)
+        source = self.sources.next(together=together)
+        idle = self._instead_of(source) if source.host.full else None
+        if idle is None:
+            return source
+        if resource.version is None:
+            self.sources.lead = idle
+            self.intake.follow(idle.address, idle.resource)
+        return idle
+
+    def _instead_of(self, busy: Source) -> Source | None:
+        """An address to ask while a server has connections enough, if the list tells whether what
+        comes from there is right."""
+        if not self.intake.listed or self.intake.resource.conditional:
+            return None
+        return self.sources.idle(busy)
 
     def _do_without(self, source: Source, error: ServerError) -> bool:
         """Whether the others bring the file all the same.
@@ -241,15 +255,14 @@ class Transfer:
 
     def _grow(self) -> None:
         """Put as many connections to work as make sense now."""
-        plan = self.intake.plan
-        while len(self._workers) < plan.connections:
+        while len(self._workers) < self.intake.plan.connections:
             if self._disputes.waiting:
                 self._workers.add(asyncio.ensure_future(self._disputes.settle()))
                 continue
             source = self._next_source()
             if self._workers and not source.host.bears_more:
                 return
-            claim = plan.claim(alone=not self._workers)
+            claim = self.intake.plan.claim(alone=not self._workers)
             if claim is None:
                 return
             source.connections += 1
@@ -324,7 +337,7 @@ class Transfer:
             before = claim.position
             response = await self._ask(writer, source)
             if response is None:
-                if len(self._workers) > 1 and not claim.whole:
+                if not claim.whole and (len(self._workers) > 1 or self._instead_of(source)):
                     return False
                 source.count_retry(writer)
                 await writer.pause(min(writer.retry_after or 0.0, self._config.max_retry_after))

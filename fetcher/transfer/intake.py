@@ -133,17 +133,20 @@ class Intake:
         """The next answer is the first one of its attempt."""
         self._greeted = False
 
+    def follow(self, address: str, resource: Resource) -> None:
+        """Let this address decide about the version; before the first answer."""
+        self._address, self.resource = address, resource
+        self.plan = self._plan(resource)
+
     def begin_anew(self, address: str, resource: Resource) -> None:
         """Plan the whole file again, by what this address has.
 
         What is there stays until another version has been accepted in its place.
         """
-        self._address = address
         self._stale = self._stale or self.received > 0
-        self.resource = resource
         self.mixed = False
         self.check = None
-        self.plan = self._plan(resource)
+        self.follow(address, resource)
         self.safekeeping.forget_size()
         self._show()
 
@@ -234,6 +237,7 @@ class Intake:
         if resource.version is None:
             resource.learn(body.version)
         self.mixed = self.mixed or not known.agrees(body.version)
+        self.plan.proven = True
         self._count(writer)
         self.plan.streaming.add(writer)
         return True

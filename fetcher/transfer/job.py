@@ -27,12 +27,7 @@ from fetcher.disk.digest import FileHash
 from fetcher.disk.ledger import Ledger
 from fetcher.disk.part import Part
 from fetcher.disk.room import free_bytes
-from fetcher.errors import (
-    DiskFullError,
-    FetchError,
-    ForeignFileError,
-    Stopped,
-)
+from fetcher.errors import DiskFullError, FetchError, Stopped
 from fetcher.items import FileItem
 from fetcher.rules.answers import Version, version_of
 from fetcher.rules.bucket import Bucket
@@ -40,13 +35,13 @@ from fetcher.rules.existing import Action, Completed
 from fetcher.rules.resource import Resource
 from fetcher.rules.urls import redact
 from fetcher.transfer.addresses import addresses
+from fetcher.transfer.comparison import Comparison
 from fetcher.transfer.coordinator import Transfer
 from fetcher.transfer.download import Download
 from fetcher.transfer.expectations import Expectations
 from fetcher.transfer.hosts import Hosts
 from fetcher.transfer.intake import Counts, Intake
 from fetcher.transfer.opening import Opening, Start
-from fetcher.transfer.probe import Probe
 from fetcher.transfer.server_name import ServerName
 from fetcher.transfer.source import Source
 
@@ -105,7 +100,7 @@ class FileJob:
         self._remembered: Completed | None = None
         self._expectations = Expectations(meta, config)
         self._transfer: Transfer | None = None
-        self._probe: Probe | None = None
+        self._comparison: Comparison | None = None
         self._hashing: FileHash | None = None
         self._counts = Counts()
         self._stopped: Stopped | None = None
@@ -129,7 +124,7 @@ class FileJob:
     def stop(self, reason: Stopped) -> None:
         """End it now; the item is a failure of the type ``Stopped``."""
         self._stopped = reason
-        for running in (self._transfer, self._probe, self._hashing):
+        for running in (self._transfer, self._comparison, self._hashing):
             if running is not None:
                 running.stop(reason)
 
@@ -290,37 +285,21 @@ class FileJob:
         return await run_in_thread(self._hashing.checksum)
 
     async def _compare(self) -> FileItem:
-        """Ask the server for the size; nothing of the file that stands there is touched."""
-        self._probe = Probe(self._request, self._config, self._send)
+        """Ask the servers for the size; nothing of the file that stands there is touched."""
+        comparison = Comparison(self._request, self._config, self._send, self._hosts)
+        self._comparison = comparison
         self._check_stopped()
-        stated = await self._probe.size()
-        if self._probe.answer is not None:
-            name = await self._server.given(self._probe.answer, self._name, self._opening)
-            if name is not None:
-                self._name = name
-                raise Renamed
-        path = self._out / self._name
+        name = await self._server.given(await comparison.ask(), self._name, self._opening)
+        if name is not None:
+            self._name = name
+            raise Renamed
         found = self._opening.standing(self._name)
         if found is None:
             raise Renamed
-        checksums = list(listed_checksums(self._meta).values())
-        # The size of a compressed answer says nothing of the file, but the list may.
-        size = self._meta["size"] if stated is None else stated
-        verified = ["size"] if size is not None else []
-        same = path.is_file() and not path.is_symlink()
-        same = same and (size == found.st_size or (size is None and bool(checksums)))
-        for checksum in checksums:
-            algorithm = checksum.partition(":")[0]
-            same = same and await self._checksum(algorithm) == checksum
-            verified.append(algorithm)
-        if not same:
-            raise ForeignFileError(
-                f"another file stands under the name {path}: overwrite or rename it "
-                "(FETCHER_IF_EXISTS=overwrite or rename), or move it away"
-            )
+        verified = await comparison.check(self._out / self._name, found)
         item = self._unchanged()
         item.size, item.verified_by = found.st_size, verified
-        item.checksum = next(iter(checksums), None)
+        item.checksum = next(iter(listed_checksums(self._meta).values()), None)
         return item
 
     # --- items ----------------------------------------------------------------------------------

@@ -68,6 +68,11 @@ class Sources:
         """Whether a range could come from another address at once."""
         return any(each is not source for each in (*self._usable, *self._aside))
 
+    def idle(self, busy: Source) -> Source | None:
+        """The first other address whose server takes another connection."""
+        others = (each for each in self._usable if each is not busy)
+        return next((each for each in others if not each.host.full), None)
+
     def drop(self, source: Source, why: FetchError | str) -> None:
         """Ask an address for nothing more of this file."""
         if self._remove(source):
