@@ -366,6 +366,6 @@ def test_where_a_folder_stands_in_its_place(tmp_path: Path) -> None:
     path = database(tmp_path)
     path.unlink()
     (path / "something").mkdir(parents=True)
-    with pytest.raises(DiskError, match="cannot be opened"):
+    with pytest.raises(DiskError, match="no regular file: remove it"):
         Ledger(tmp_path)
     assert (path / "something").is_dir()

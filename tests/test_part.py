@@ -562,6 +562,31 @@ def test_no_folder_is_made_behind_one_that_leads_out(out: Path) -> None:
     assert list(elsewhere.iterdir()) == []
 
 
+def test_a_folder_that_is_exchanged_meanwhile_is_left_alone(out: Path) -> None:
+    theirs = out.parent / "theirs"
+    theirs.mkdir()
+    part = Part(out, "folder/a")
+    with closing(part):
+        part.write(0, b"x" * 20)
+        (out / "folder").rename(out / "ours")
+        (out / "folder").symlink_to(theirs)
+        for name in ("a.part", "a.part.json", "a.part.data"):
+            (theirs / name).write_text("theirs")
+        for change in (
+            lambda: part.checkpoint(journal((0, 20), name="folder/a")),
+            lambda: part.commit(None, None),
+            part.open_decoded,
+            part.forget,
+            part.reset,
+            part.discard,
+        ):
+            with pytest.raises(ForeignFileError, match="another folder"):
+                change()
+    assert {path.read_text() for path in theirs.iterdir()} == {"theirs"}
+    assert len(list(theirs.iterdir())) == 3
+    assert (out / "ours" / "a.part").read_bytes() == b"x" * 20
+
+
 def test_a_link_within_the_folder_is_no_harm(out: Path) -> None:
     (out / "c").mkdir()
     (out / "b").symlink_to("c")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,6 +54,18 @@ def test_two_runs_in_one_folder_have_a_whole_report_each(origin: Origin, tmp_pat
         assert [row["name"] for row in result.report] == ["b.bin"]
         gate.open()
         assert [row["name"] for row in crawl.wait().report] == ["slow.bin"]
+
+
+def test_a_report_whose_folder_has_gone_lacks_all_its_lines(tmp_path: Path) -> None:
+    report = ReportFile(tmp_path / "out" / "report.jsonl")
+    report.write(b"one\n")
+    report.write(b"two\nthree\n")
+    shutil.rmtree(tmp_path / "out")
+
+    report.publish()
+
+    assert report.lost == 3
+    assert report.reason == os.strerror(errno.ENOENT)
 
 
 def test_a_line_that_does_not_fit_leaves_no_half(tmp_path: Path) -> None:

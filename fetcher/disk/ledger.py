@@ -7,6 +7,7 @@ millions takes microseconds. Losing it loses no file: what is not remembered is 
 from __future__ import annotations
 
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -15,7 +16,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any, TypeVar
 
-from fetcher.errors import DiskError, Stopped
+from fetcher.errors import DiskError, ForeignFileError, Stopped
 from fetcher.rules.existing import Completed
 from fetcher.rules.names import STATE_FOLDER, fold_name, numbered
 from fetcher.rules.unpacked import Packed, Unpacked
@@ -29,6 +30,9 @@ LOOK_SECONDS = 0.1
 """How often one who waits looks whether the run is being stopped."""
 
 _VERSION = 1
+
+_SUFFIXES = ("", "-wal", "-shm")
+"""Of the files that SQLite keeps."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS completed (
     name TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
@@ -57,6 +61,7 @@ class Ledger:
     :param stopping: set when the run is being stopped: nobody is waited for any more.
     :param durable: what is recorded is on the disk before a call returns; otherwise a power cut may
         take the last records away.
+    :raises ForeignFileError: something stands there that would be written through, or waited for.
     :raises DiskError: when it can neither be opened nor be made anew.
     """
 
@@ -68,6 +73,7 @@ class Ledger:
         self._reading = Lock()
         self._reader: sqlite3.Connection | None = None
         try:
+            self._check_ours()
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 self._db = self._open()
@@ -207,6 +213,15 @@ class Ledger:
         with self._lock, suppress(sqlite3.Error):
             self._db.close()
 
+    def _check_ours(self) -> None:
+        if self._path.parent.is_symlink():
+            raise ForeignFileError(f"{self._path.parent} is a symbolic link: remove it")
+        for suffix in _SUFFIXES:
+            path = Path(f"{self._path}{suffix}")
+            with suppress(FileNotFoundError):
+                if not stat.S_ISREG(path.lstat().st_mode):
+                    raise ForeignFileError(f"{path} is no regular file: remove it")
+
     def _look_up(self, query: str, value: str) -> Any:
         """The first row; None for none, or where the file is broken."""
         try:
@@ -266,7 +281,7 @@ class Ledger:
         if _code(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise error
         self._close_reader()
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in _SUFFIXES:
             Path(f"{self._path}{suffix}").unlink(missing_ok=True)
         return self._open()
 

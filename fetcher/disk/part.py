@@ -51,6 +51,7 @@ class Part:
         with self.told("opened"):
             check_inside(out, self.final.parent)
             self.final.parent.mkdir(parents=True, exist_ok=True)
+            self._folder = self.final.parent.stat()
             self._fd = self._open_locked()
         try:
             with self.told("read"):
@@ -87,6 +88,7 @@ class Part:
         :raises DiskError: when either cannot be done; the journal before stays valid.
         """
         with self.told("synced"):
+            self._check_folder()
             os.fdatasync(self._fd)
             self._write_journal(journal.encode())
 
@@ -136,6 +138,7 @@ class Part:
         """An empty file beside the part for its decoded bytes, which then is what is committed."""
         self._close_decoded()
         with self.told("decoded"):
+            self._check_folder()
             self._decoded_path.unlink(missing_ok=True)
             self._decoded_fd = os.open(self._decoded_path, _OPEN | os.O_EXCL, 0o666)
         return self._decoded_fd
@@ -157,6 +160,7 @@ class Part:
         decoded = self._decoded_fd >= 0
         fd, path = (self._decoded_fd, self._decoded_path) if decoded else (self._fd, self.path)
         with self.told("finished"):
+            self._check_folder()
             self._check_final(replaces)
             if mtime is not None:
                 os.utime(fd, (mtime, mtime))
@@ -196,7 +200,8 @@ class Part:
         """Release the lock; what is on disk stays, but for what can be decoded again."""
         if self._decoded_fd >= 0:
             self._close_decoded()
-            with suppress(OSError):
+            with suppress(OSError, ForeignFileError):
+                self._check_folder()
                 self._decoded_path.unlink(missing_ok=True)
         if self._fd >= 0:
             os.close(self._fd)
@@ -217,7 +222,19 @@ class Part:
         name = self.path.name.removesuffix(PART_SUFFIX)
         return self.path.with_name(name + ASIDE_SUFFIX)
 
+    def _check_folder(self) -> None:
+        """What is done by name is done in the folder in which the part was opened.
+
+        :raises ForeignFileError: another one has come to stand in its place.
+        """
+        if not os.path.samestat(self.final.parent.stat(), self._folder):
+            raise ForeignFileError(
+                f"{self.final.parent} is another folder than when {self.name} was begun: put the "
+                "first one back, or run again"
+            )
+
     def _drop_journal(self) -> None:
+        self._check_folder()
         self._aside.unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             self.journal_path.unlink()

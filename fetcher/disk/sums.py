@@ -28,6 +28,8 @@ NAME = "SHA256SUMS"
 _PREFIX = "sha256:"
 _LOCK_LOOK = 0.02
 _BLOCK = 1 << 20
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""Neither a link is followed nor a pipe waited for."""
 
 
 class Found:
@@ -97,7 +99,7 @@ class SumsFile:
         :raises ForeignFileError: it is somebody's, and has to stay as it is.
         """
         try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = os.open(self.path, _READ)
         except FileNotFoundError:
             yield None, ""
             return
@@ -117,7 +119,8 @@ class SumsFile:
         aside = self._mark_path.with_name(f"{self._mark_path.name}.{os.getpid()}")
         aside.unlink(missing_ok=True)
         try:
-            aside.write_text("\n".join(digests))
+            with aside.open("x", encoding="ascii") as file:
+                file.write("\n".join(digests))
             aside.rename(self._mark_path)
         except BaseException:
             with suppress(OSError):
@@ -126,9 +129,13 @@ class SumsFile:
 
     def _marks(self) -> set[str]:
         try:
-            return set(self._mark_path.read_text("ascii", "replace").split())
+            fd = os.open(self._mark_path, _READ)
         except FileNotFoundError:
             return set()
+        with FileIO(fd) as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise self._foreign()
+            return set(file.read(_BLOCK).decode("ascii", "replace").split())
 
     def _foreign(self) -> ForeignFileError:
         return ForeignFileError(

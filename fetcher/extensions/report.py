@@ -45,6 +45,7 @@ class ReportFile(io.RawIOBase):
     def __init__(self, path: Path, mode: int = 0o666) -> None:
         self.lost = 0
         self.reason = ""
+        self._lines = 0
         self._path = path
         self._fd = -1
         folder = path.parent / STATE_FOLDER
@@ -64,8 +65,9 @@ class ReportFile(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        """Put down one line, or none of it."""
+        """Put down some lines, or none of them."""
         left = memoryview(data)
+        lines = bytes(data).count(b"\n")
         with suppress(OSError):
             size = os.fstat(self._fd).st_size
             try:
@@ -75,7 +77,10 @@ class ReportFile(io.RawIOBase):
                 self.reason = os.strerror(error.errno or 0)
                 os.ftruncate(self._fd, size)
                 os.lseek(self._fd, size, os.SEEK_SET)
-        self.lost += bool(left)
+        if left:
+            self.lost += lines
+        else:
+            self._lines += lines
         return len(data)
 
     def publish(self) -> None:
@@ -89,7 +94,7 @@ class ReportFile(io.RawIOBase):
             self._aside.rename(self._path)
         except OSError as error:
             self.reason = os.strerror(error.errno or 0)
-            self.lost += 1
+            self.lost += self._lines
         finally:
             os.close(self._fd)
             self._fd = -1
@@ -146,7 +151,8 @@ def _remove_leftovers(folder: Path, name: str) -> None:
     """Remove what killed runs have left: nobody holds a lock on it."""
     for path in folder.glob(f"{name}.*"):
         with suppress(OSError):
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            # What is no regular file is not ours, and opening a pipe might wait for ever.
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()

@@ -129,7 +129,7 @@ class RetryList:
             logger.error(
                 "%s lacks %d rows: %s; make room and run the same list again",
                 path,
-                max(file.lost, 1),
+                min(max(file.lost, 1), self._rows),
                 file.reason,
             )
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -153,8 +154,10 @@ class Download:
             raise DiskError(f"{right} cannot be read: {error.strerror or error}") from error
 
     def discard(self) -> None:
-        """Remove the part: its bytes are wrong."""
-        self.part.discard()
+        """Remove the part: its bytes are wrong. Where that cannot be done, they are found to be
+        wrong again by the next run."""
+        with suppress(DiskError):
+            self.part.discard()
         self.part.close()
 
     def close(self) -> None:

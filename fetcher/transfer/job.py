@@ -163,12 +163,14 @@ class FileJob:
         """Close the part; one without a byte of the file is not worth keeping."""
         if self._transfer is not None:
             part = self._transfer.intake.part
-            if part.fd >= 0:
+        try:
+            if self._transfer is not None and part.fd >= 0:
                 if self._transfer.intake.received or part.has_journal:
                     part.release_spare()
                 else:
                     part.discard()
-        part.close()
+        finally:
+            part.close()
 
     # --- the transfer ---------------------------------------------------------------------------
 
