@@ -288,8 +288,9 @@ def test_the_rate_is_that_of_the_time_in_which_it_could_be_read(clock: Clock) ->
 def test_who_may_not_be_faster_makes_progress(clock: Clock, limit: int | None) -> None:
     """The server is to send ten bytes a second."""
     bucket = None if limit is None else Bucket(limit)
-    writer = RangeWriter(Claim(0, 100), Owner(), Backoff(2, 1.0, speed=10), bucket)
+    writer = RangeWriter(Claim(0, 100), Owner(), Backoff(2, 0.0, speed=10), bucket)
     assert writer.next_try() is not None
+    writer.request_headers()
     writer.begin(ANSWER)
     writer.pace(5)
     clock.now += 1.0
