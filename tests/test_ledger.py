@@ -17,7 +17,9 @@ from fetcher.rules.existing import Completed
 from fetcher.rules.names import STATE_FOLDER
 from tests.crawl import PROJECT
 
-FILE = Completed("a/b.tar", 10 << 30, 1445412480_123456789, '"e"', "yesterday", "md5:" + "0" * 32)
+FILE = Completed(
+    "a/b.tar", 10 << 30, 1445412480_123456789, '"e"', "yesterday", "md5:" + "0" * 32, "http://h:80/"
+)
 
 WRITER = """
 import sys

@@ -27,7 +27,7 @@ BUSY_SECONDS = 30.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS completed (
     name TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    etag TEXT, last_modified TEXT, checksum TEXT
+    etag TEXT, last_modified TEXT, checksum TEXT, address TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS named (
     key TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE
@@ -59,7 +59,7 @@ class Ledger:
         try:
             with self._lock:
                 row = self._db.execute(
-                    "SELECT name, size, mtime_ns, etag, last_modified, checksum"
+                    "SELECT name, size, mtime_ns, etag, last_modified, checksum, address"
                     " FROM completed WHERE name = ?",
                     (name,),
                 ).fetchone()
@@ -74,7 +74,7 @@ class Ledger:
         """
         with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(self._path)) as db:
             for row in db.execute(
-                "SELECT name, size, mtime_ns, etag, last_modified, checksum"
+                "SELECT name, size, mtime_ns, etag, last_modified, checksum, address"
                 " FROM completed ORDER BY name"
             ):
                 yield Completed(*row)
@@ -83,7 +83,7 @@ class Ledger:
         """Remember a file; at once, so that a killed process has not forgotten it."""
         self._change(
             lambda: self._db.execute(
-                "INSERT OR REPLACE INTO completed VALUES (?, ?, ?, ?, ?, ?)", astuple(completed)
+                "INSERT OR REPLACE INTO completed VALUES (?, ?, ?, ?, ?, ?, ?)", astuple(completed)
             )
         )
 
@@ -171,6 +171,7 @@ class Ledger:
             _write_ahead(db)
             db.execute("PRAGMA synchronous=NORMAL")
             db.executescript(_SCHEMA)
+            _add_address(db)
         except BaseException:
             db.close()
             raise
@@ -189,6 +190,21 @@ def _write_ahead(db: sqlite3.Connection) -> None:
             time.sleep(0.02)
         else:
             return
+
+
+def _add_address(db: sqlite3.Connection) -> None:
+    """Earlier versions have not noted it."""
+    if _has_address(db):
+        return
+    with db:
+        # Another process may be about to do the same.
+        db.execute("BEGIN IMMEDIATE")
+        if not _has_address(db):
+            db.execute("ALTER TABLE completed ADD COLUMN address TEXT")
+
+
+def _has_address(db: sqlite3.Connection) -> bool:
+    return "address" in [row[1] for row in db.execute("PRAGMA table_info(completed)")]
 
 
 def _code(error: sqlite3.Error) -> int:

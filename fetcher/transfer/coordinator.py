@@ -154,7 +154,7 @@ class Transfer:
         lead = self.sources.lead_anew(error)
         if lead is None:
             raise error
-        lead.resource = Resource()
+        lead.resource = Resource(lead.condition)
 
     def _give_up(self, source: Source, why: str) -> None:
         """Ask an address for nothing more, and end what it is sending."""

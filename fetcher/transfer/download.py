@@ -20,6 +20,7 @@ from fetcher.errors import ChecksumMismatchError, DiskError, SizeMismatchError, 
 from fetcher.rules.answers import Version
 from fetcher.rules.existing import Completed
 from fetcher.rules.pieces import Pieces
+from fetcher.rules.urls import without_query
 from fetcher.transfer.addresses import addresses, alone
 from fetcher.transfer.safekeeping import Safekeeping
 from fetcher.transfer.trail import Brought, liars
@@ -30,6 +31,7 @@ class Download:
     """A part that is whole as far as its server says.
 
     :param request: the file's request, to ask again when the bytes turn out wrong.
+    :param source: the address whose version it is.
     :param part: the open, locked part.
     :param version: the resource's size and validators.
     :param resumable: the same, as a journal may state it.
@@ -46,6 +48,7 @@ class Download:
     """
 
     request: Request
+    source: str
     part: Part
     version: Version
     resumable: Version
@@ -183,6 +186,7 @@ class Download:
                 etag=self.version.etag,
                 last_modified=self.version.last_modified,
                 checksum=self.checksum,
+                address=without_query(self.source),
             )
         )
 

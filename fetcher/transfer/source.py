@@ -26,6 +26,8 @@ class Source:
     :param progress: kept up to date for displays.
     :param intake: takes the bytes.
     :param resource: what is known of the file there.
+    :param condition: headers that ask for the file only if it has changed; for the address that
+        decides about its version.
     """
 
     def __init__(
@@ -36,8 +38,10 @@ class Source:
         progress: FileProgress,
         intake: Intake,
         resource: Resource,
+        condition: Mapping[str, str],
     ) -> None:
         self.address = request.url
+        self.condition = condition
         self.requester = Requester(request, send)
         self.host = host
         self.intake = intake
