@@ -29,10 +29,11 @@ from fetcher.rules.urls import redact
 from fetcher.transfer.addresses import addresses
 from fetcher.transfer.comparison import Comparison
 from fetcher.transfer.coordinator import Transfer
+from fetcher.transfer.counts import Counts
 from fetcher.transfer.download import Download
 from fetcher.transfer.expectations import Expectations
 from fetcher.transfer.hosts import Hosts
-from fetcher.transfer.intake import Counts, Intake
+from fetcher.transfer.intake import Intake
 from fetcher.transfer.opening import Opening, Start
 from fetcher.transfer.source import Source
 
