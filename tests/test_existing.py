@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fetcher.config import IF_EXISTS
+from fetcher.rules.answers import Version
 from fetcher.rules.existing import Action, Completed, decide
 
 DATA = b"twenty bytes of data"
@@ -138,3 +139,40 @@ def test_a_completed_file_is_described_by_size_and_time(
     path.write_bytes(DATA + b"!")
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
     assert not ours.describes(path.lstat())
+
+
+URL = "http://h.example/a"
+DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("etag", "date", "condition"),
+    [
+        ('"a"', DATE, {"If-None-Match": '"a"'}),
+        (None, DATE, {"If-Modified-Since": DATE}),
+        (None, None, {}),
+    ],
+)
+def test_an_address_is_asked_by_its_own_validators(
+    etag: str | None, date: str | None, condition: dict[str, str]
+) -> None:
+    file = Completed("a", 20, 1, etag, date, address="http://h.example:80/a")
+    assert file.condition(URL + "?signature=2") == condition
+    assert file.condition("http://h.example/b") == {}
+    assert file.condition("https://h.example/a") == {}
+    assert replace(file, address=None).condition(URL) == condition
+
+
+@pytest.mark.parametrize(
+    ("version", "same"),
+    [
+        (Version(20, '"other"', DATE), True),
+        (Version(21, '"a"', DATE), False),
+        (Version(20, '"a"'), False),
+        (Version(20, '"a"', DATE, codings=("gzip",)), False),
+        (Version(None, '"a"', DATE), False),
+    ],
+)
+def test_elsewhere_it_is_told_by_size_and_date(version: Version, same: bool) -> None:
+    assert Completed("a", 20, 1, '"a"', DATE).resembles(version) is same
+    assert not Completed("a", 20, 1, '"a"').resembles(version)

@@ -25,6 +25,7 @@ FILE = Completed(
     "yesterday",
     "md5:" + "0" * 32,
     ("sha1:" + "1" * 40, "sha256:" + "2" * 64),
+    "http://h:80/",
 )
 
 WRITER = """

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import base64
 import signal
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -250,7 +251,7 @@ def test_the_mirror_is_asked_where_the_first_address_makes_no_sense(
 
     row = assert_right(site.fetch(listed), site)
 
-    assert row["notes"][0].startswith(f"{urls[0]} was given up: ")
+    assert row["notes"][0].startswith(f"{urls[0]} was ")
 
 
 @pytest.mark.parametrize("ranges", [False, True])
@@ -382,7 +383,7 @@ def test_an_idle_mirror_is_asked_while_the_first_server_is_busy(site: Site, begu
     first, mirror = site.origins
     busy = Resource(GOOD, script=lambda _: None if gate.is_open else Status(503))
     other = first.add("/other", Resource(Content(100_000, seed=3), gate=gate))
-    urls = site.serve(Resource(GOOD, gate=held), Resource(GOOD, etag='"mirror"'))
+    urls = site.serve(Resource(GOOD, gate=held), Resource(GOOD, etag='"mirror"', rate=8 * MIB))
     listed = site.listed(urls, f"sha256:{GOOD.sha256}")
     if begun:
         site.interrupt(listed, held, FETCHER_MAX_SPLITS=1)
@@ -400,3 +401,61 @@ def test_an_idle_mirror_is_asked_while_the_first_server_is_busy(site: Site, begu
     assert GOOD.first_difference(site.final) is None
     assert (result.by_name["a.bin"]["resumed"] > 0) == begun
     assert mirror.peak("/a.bin") > 1
+
+
+# --- FETCHER_IF_EXISTS=update -------------------------------------------------------------------
+
+
+UPDATE = {"FETCHER_IF_EXISTS": "update"}
+OLDER = 1_600_000_000
+
+
+def test_validators_of_another_server_are_not_sent(site: Site) -> None:
+    """The list has moved to a server with an older file: not modified since, it would say."""
+    first, second = site.serve(
+        Resource(BAD, etag=None), Resource(GOOD, etag=None, last_modified=OLDER)
+    )
+    assert one(site.fetch(site.listed([first])))["status"] == "ok"
+
+    result = site.fetch(site.listed([second]), **UPDATE)
+
+    assert_right(result, site)
+    (asked, *_) = site.origins[1].requests
+    assert not {"if-none-match", "if-modified-since"} & asked.headers.keys()
+
+
+def test_another_server_with_the_same_size_and_date_has_nothing_new(site: Site) -> None:
+    first, second = site.serve(Resource(GOOD), Resource(GOOD, etag='"other"'))
+    assert one(site.fetch(site.listed([first])))["status"] == "ok"
+
+    row = assert_right(site.fetch(site.listed([second]), **UPDATE), site, "unchanged")
+
+    assert row["received"] == 0
+    assert len(site.origins[1].requests) == 1
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_the_same_address_is_asked_by_its_validators(site: Site, old: bool) -> None:
+    """Whatever its query; and also where an earlier version has not noted the address."""
+    url, _ = site.serve(Resource(GOOD), Status(404))
+    assert one(site.fetch(site.listed([url + "?signature=1"])))["status"] == "ok"
+    if old:
+        with closing(sqlite3.connect(site.out / ".fetcher" / "completed.sqlite3")) as ledger:
+            ledger.execute("ALTER TABLE completed DROP COLUMN address")
+
+    assert_right(site.fetch(site.listed([url + "?signature=2"]), **UPDATE), site, "unchanged")
+
+    last = site.origins[0].requests[-1]
+    assert last.status == 304
+    assert last.headers["if-none-match"] == f'"{GOOD.tag}"'
+
+
+def test_the_mirror_that_it_came_from_is_asked_by_its_own_validators(site: Site) -> None:
+    urls = site.serve(Status(404), Resource(GOOD))
+    listed = site.listed(urls)
+    assert one(site.fetch(listed))["status"] == "ok"
+
+    assert_right(site.fetch(listed, **UPDATE), site, "unchanged")
+
+    assert "if-none-match" not in site.origins[0].requests[-1].headers
+    assert site.origins[1].requests[-1].status == 304

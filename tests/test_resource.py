@@ -301,3 +301,37 @@ def test_a_416_does_not_contradict_a_size_that_was_not_known() -> None:
         resource.judge(unsatisfied("bytes */5"), 5, 5)
     except FetchError as error:
         assert not isinstance(error, ChangedError), error.message
+
+
+# --- beside another address -----------------------------------------------------------------------
+
+KNOWN = Version(20, '"there"', DATE)
+
+
+def beside(status: int = 206, **headers: str) -> Answer:
+    return Answer(URL, status, {name.replace("_", "-"): text for name, text in headers.items()})
+
+
+def test_the_same_size_and_form_may_stand_beside() -> None:
+    answer = beside(content_range="bytes 5-9/20", etag='"here"')
+    assert Resource().judge_beside(answer, 5, KNOWN) == Version(20, '"here"')
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (beside(content_range="bytes 5-9/21"), ChangedError, "21 bytes instead of 20"),
+        (beside(416, content_range="bytes */4"), ChangedError, "4 bytes instead of 20"),
+        (beside(416, content_range="bytes */20"), RangesRefusedError, "refuses the range"),
+        (beside(416), RangesRefusedError, "refuses the range"),
+        (beside(200, content_length="20"), RangesRefusedError, "the whole file"),
+        (
+            beside(content_range="bytes 5-9/20", content_encoding="gzip"),
+            ChangedError,
+            "another form",
+        ),
+    ],
+)
+def test_what_may_not(answer: Answer, error: type[FetchError], words: str) -> None:
+    with pytest.raises(error, match=words):
+        Resource().judge_beside(answer, 5, KNOWN)

@@ -25,7 +25,7 @@ def source_of(bucket: Bucket | None) -> Source:
     no_intake = cast("Any", None)
     request = Request("http://h/f")
     return Source(
-        request, nobody, Host(), FileProgress("f"), no_intake, Resource(), nothing, bucket
+        request, nobody, Host(), FileProgress("f"), no_intake, Resource(), {}, nothing, bucket
     )
 
 

@@ -13,6 +13,7 @@ from fetcher.rules.urls import (
     redact,
     redact_text,
     split_credentials,
+    without_query,
 )
 
 
@@ -181,3 +182,16 @@ def test_redact_text() -> None:
     text = "GET <https://me:secret@h/a?sig=secret> (from 'http://h/b?c=secret')"
     assert redact_text(text) == "GET <https://h/a?sig=…> (from 'http://h/b?c=…')"
     assert redact_text("nothing here") == "nothing here"
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("https://h.example/a/b?sig=1#x", "https://h.example:443/a/b"),
+        ("HTTP://u:p@H.example:80/a", "http://h.example:80/a"),
+        ("http://[::1]:8080/a?b", "http://[::1]:8080/a"),
+        ("sftp://h/a;b", "sftp://h:22/a;b"),
+    ],
+)
+def test_where_a_resource_is(url: str, place: str) -> None:
+    assert without_query(url) == place

@@ -36,7 +36,7 @@ _SUFFIXES = ("", "-wal", "-shm")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS completed (
     name TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    etag TEXT, last_modified TEXT, checksum TEXT
+    etag TEXT, last_modified TEXT, checksum TEXT, address TEXT
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS named (
     key TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE
@@ -85,7 +85,7 @@ class Ledger:
     def find(self, name: str) -> Completed | None:
         """What is remembered of a name."""
         row = self._look_up(
-            "SELECT name, size, mtime_ns, etag, last_modified, checksum"
+            "SELECT name, size, mtime_ns, etag, last_modified, checksum, address"
             " FROM completed WHERE name = ?",
             name,
         )
@@ -98,7 +98,7 @@ class Ledger:
         """
         with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(self._path)) as db:
             for row in db.execute(
-                "SELECT name, size, mtime_ns, etag, last_modified, checksum"
+                "SELECT name, size, mtime_ns, etag, last_modified, checksum, address"
                 " FROM completed ORDER BY name"
             ):
                 yield _completed(row)
@@ -109,12 +109,12 @@ class Ledger:
         :raises DiskError: when that cannot be done.
         :raises Stopped: see :class:`Ledger`.
         """
-        *values, others = astuple(completed)
-        if others:
-            values[-1] = " ".join((completed.checksum or "", *others))
+        *values, checksum, others, address = astuple(completed)
+        checksums = " ".join((checksum or "", *others)) if others else checksum
+        values += [checksums, address]
         self._change(
             lambda: self._db.execute(
-                "INSERT OR REPLACE INTO completed VALUES (?, ?, ?, ?, ?, ?)", values
+                "INSERT OR REPLACE INTO completed VALUES (?, ?, ?, ?, ?, ?, ?)", values
             )
         )
 
@@ -299,9 +299,11 @@ class Ledger:
 
 
 def _completed(row: Sequence[Any]) -> Completed:
-    name, size, mtime_ns, etag, last_modified, checksums = row
+    name, size, mtime_ns, etag, last_modified, checksums, address = row
     checksum, *others = (checksums or "").split(" ")
-    return Completed(name, size, mtime_ns, etag, last_modified, checksum or None, tuple(others))
+    return Completed(
+        name, size, mtime_ns, etag, last_modified, checksum or None, tuple(others), address
+    )
 
 
 def _prepare(db: sqlite3.Connection, *, durable: bool) -> None:
@@ -309,8 +311,24 @@ def _prepare(db: sqlite3.Connection, *, durable: bool) -> None:
     db.execute("PRAGMA journal_mode=WAL")
     db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
     db.executescript(_SCHEMA)
+    _add_address(db)
     if db.execute("PRAGMA user_version").fetchone() != (_VERSION,):
         db.execute(f"PRAGMA user_version = {_VERSION}")
+
+
+def _add_address(db: sqlite3.Connection) -> None:
+    """Earlier versions have not noted it."""
+    if _has_address(db):
+        return
+    with db:
+        # Another process may be about to do the same.
+        db.execute("BEGIN IMMEDIATE")
+        if not _has_address(db):
+            db.execute("ALTER TABLE completed ADD COLUMN address TEXT")
+
+
+def _has_address(db: sqlite3.Connection) -> bool:
+    return "address" in [row[1] for row in db.execute("PRAGMA table_info(completed)")]
 
 
 def _code(error: sqlite3.Error) -> int:

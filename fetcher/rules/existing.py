@@ -9,6 +9,9 @@ import os
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from fetcher.rules.answers import Version
+from fetcher.rules.urls import without_query
+
 
 @dataclass(frozen=True)
 class Completed:
@@ -18,6 +21,7 @@ class Completed:
     :param mtime_ns: modification time, nanoseconds since 1970, as it stands on disk.
     :param checksum: ``algorithm:hex`` that was computed, None where none was.
     :param others: what else was computed, the same way.
+    :param address: whose validators those are, without its query; None where that was not noted.
     """
 
     name: str
@@ -27,12 +31,29 @@ class Completed:
     last_modified: str | None = None
     checksum: str | None = None
     others: tuple[str, ...] = ()
+    address: str | None = None
 
     def known(self, checksum: str) -> str | None:
         """The file's own checksum of the same algorithm; None where that was not computed."""
         algorithm = _algorithm(checksum)
         computed = (each for each in (self.checksum, *self.others) if each is not None)
         return next((each for each in computed if _algorithm(each) == algorithm), None)
+
+    def condition(self, url: str) -> dict[str, str]:
+        """Headers that ask an address for the file only if it is not this one (RFC 9110, section
+        13); none where it has validators of its own."""
+        if self.address not in (None, without_query(url)):
+            return {}
+        if self.etag:
+            return {"If-None-Match": self.etag}
+        if self.last_modified:
+            return {"If-Modified-Since": self.last_modified}
+        return {}
+
+    def resembles(self, version: Version) -> bool:
+        """Whether an address with validators of its own has a file of the same size and date."""
+        dated = self.last_modified is not None and self.last_modified == version.last_modified
+        return dated and self.size == version.size and not version.codings
 
     def describes(self, found: os.stat_result) -> bool:
         """Whether the file on disk still is the one that was completed."""

@@ -82,6 +82,30 @@ class Resource:
             self._odd = 0
         return body
 
+    def judge_beside(self, answer: Answer, start: int, known: Version) -> Version:
+        """Read the head of a 200, 206 or 416 whose bytes are to stand beside another address'.
+
+        :param start: offset that the request asked for.
+        :param known: the version that was begun there.
+        :return: what the answer says of itself.
+        :raises ChangedError: it is another file.
+        :raises RangesRefusedError: it is not the range that was asked for.
+        """
+        if answer.status == 416:
+            size = unsatisfied_size(answer)
+            if size in (None, known.size):
+                raise RangesRefusedError("it refuses the range (status 416)")
+        else:
+            body = self.judge(answer, start, 0)
+            if body.whole:
+                raise RangesRefusedError("it sends the whole file where a range was asked")
+            if known.codings != body.version.codings:
+                raise ChangedError("it has the file in another form")
+            if known.size == body.version.size:
+                return body.version
+            size = body.version.size
+        raise ChangedError(f"its file has {size} bytes instead of {known.size}")
+
     def _may_join(self, version: Version) -> bool:
         known = self.version
         return known is None or self.verifiable or known.shares_validator(version)

@@ -92,6 +92,13 @@ def origin(url: str) -> tuple[str, str, int]:
     return scheme, (parts.hostname or ""), parts.port or DEFAULT_PORTS.get(scheme, 0)
 
 
+def without_query(url: str) -> str:
+    """Where a resource is, whatever signature is given along: its origin and path."""
+    scheme, host, port = origin(url)
+    host = f"[{host}]" if ":" in host else host
+    return urlunsplit((scheme, f"{host}:{port}", urlsplit(url).path, "", ""))
+
+
 def last_segment(url: str) -> str:
     """The last segment of the path, percent-decoded; may be empty."""
     path = remote_paths.path_name(urlsplit(url))

@@ -17,15 +17,11 @@ from scrapy.http import Response
 
 from fetcher.config import Config
 from fetcher.errors import (
-    ChangedError,
     FetchError,
     MirrorError,
     ProtocolError,
-    RangesRefusedError,
     ServerError,
-    SizeMismatchError,
     Stopped,
-    TooLargeError,
 )
 from fetcher.rules.backoff import Backoff
 from fetcher.rules.ranges import Claim
@@ -33,6 +29,7 @@ from fetcher.rules.resource import Resource
 from fetcher.rules.urls import redact
 from fetcher.transfer.disputes import Disputes
 from fetcher.transfer.intake import Intake
+from fetcher.transfer.recourse import Recourse
 from fetcher.transfer.requester import refused
 from fetcher.transfer.source import Source
 from fetcher.transfer.sources import Sources
@@ -72,6 +69,7 @@ class Transfer:
         self.intake = intake
         self.sources = Sources(sources)
         self.trail = Trail()
+        self._recourse = Recourse(intake, self.sources, config)
         self._config = config
         self._workers: set[asyncio.Task[None]] = set()
         self._writers: dict[RangeWriter, _Work] = {}
@@ -95,9 +93,7 @@ class Transfer:
             try:
                 return await self._attempt()
             except ServerError as error:
-                self._recover(error)
-            lead = self.sources.lead
-            self.intake.begin_anew(lead.address, lead.resource)
+                self._recourse.begin_anew(error)
             self._serve()
 
     def stop(self, reason: Stopped) -> None:
@@ -120,93 +116,12 @@ class Transfer:
             trail = self.trail if self.sources.several else None
             source.serve(trail, self._grow)
 
-    def _recover(self, error: ServerError) -> None:
-        """Find another way to begin the file anew: the same address, or the next one.
-
-        :raises ServerError: ``error``, or what it has come to; there is none.
-        """
-        intake = self.intake
-        if isinstance(error, ChangedError):
-            intake.count_restart()
-            intake.resource.changed(error)
-            if intake.resource.changes < self._config.max_tries:
-                return
-            self._lead_anew(
-                ChangedError(
-                    f"{redact(self.sources.lead.address)} changed {intake.resource.changes} times "
-                    f"while it was fetched (at last {error}): try again when it is at rest"
-                )
-            )
-            return
-        intake.keep()
-        if isinstance(error, RangesRefusedError) and intake.resource.ranged:
-            intake.resource.refused()
-        else:
-            self._lead_anew(error)
-        if intake.received:
-            intake.count_restart()
-
-    def _lead_anew(self, error: ServerError) -> None:
-        """Begin the file anew from another address.
-
-        :raises ServerError: ``error``; there is none.
-        """
-        lead = self.sources.lead_anew(error)
-        if lead is None:
-            raise error
-        lead.resource = Resource()
-
     def _give_up(self, source: Source, why: str) -> None:
         """Ask an address for nothing more, and end what it is sending."""
         self.sources.drop(source, why)
         for writer, work in tuple(self._writers.items()):
             if work.source is source:
                 writer.stop(MirrorError(why))
-
-    def _next_source(self) -> Source:
-        resource = self.intake.resource
-        together = resource.verifiable and resource.ranged and self.intake.plan.proven
-        source = self.sources.next(together=together)
-        idle = self._instead_of(source) if source.host.full else None
-        if idle is None:
-            return source
-        if resource.version is None:
-            self.sources.lead = idle
-            self.intake.follow(idle.address, idle.resource)
-        return idle
-
-    def _instead_of(self, busy: Source) -> Source | None:
-        """An address to ask while a server has connections enough, if the list tells whether what
-        comes from there is right."""
-        if not self.intake.listed or self.intake.resource.conditional:
-            return None
-        return self.sources.idle(busy)
-
-    def _do_without(self, source: Source, error: ServerError) -> bool:
-        """Whether the others bring the file all the same.
-
-        A server may refuse one connection more and still serve those it has.
-        """
-        known = self.intake.resource.version is not None
-        if isinstance(error, MirrorError):
-            # Ended from this side.
-            return known and self.sources.any
-        others = known and self.sources.others_than(source)
-        unlike = isinstance(error, ChangedError | RangesRefusedError)
-        if unlike and (source is not self.sources.lead or (others and self.intake.listed)):
-            self.sources.set_apart(source, error)
-            if others:
-                return True
-            # What is there cannot be gone on with; the next address begins anew.
-            raise MirrorError(error.message) from error
-        if unlike or isinstance(error, SizeMismatchError | TooLargeError):
-            return False
-        if source.connections > 1:
-            self.intake.plan.lower(len(self._workers) - 1)
-            return True
-        if self.sources.several:
-            self.sources.drop(source, error)
-        return others
 
     # --- planning -------------------------------------------------------------------------------
 
@@ -259,7 +174,7 @@ class Transfer:
             if self._disputes.waiting:
                 self._workers.add(asyncio.ensure_future(self._disputes.settle()))
                 continue
-            source = self._next_source()
+            source = self._recourse.next_source()
             if self._workers and not source.host.bears_more:
                 return
             claim = self.intake.plan.claim(alone=not self._workers)
@@ -301,7 +216,7 @@ class Transfer:
             if self._disputes.waiting:
                 return
             claim = self.intake.plan.next_claim()
-            source = self._next_source()
+            source = self._recourse.next_source()
             source.connections += claim is not None
 
     async def _bring(self, claim: Claim, source: Source) -> bool:
@@ -321,7 +236,7 @@ class Transfer:
             source.host.enter(writer)
             return await self._fill(writer, source)
         except ServerError as error:
-            if self._do_without(source, error):
+            if self._recourse.do_without(source, error, len(self._workers)):
                 return False
             raise
         finally:
@@ -337,7 +252,9 @@ class Transfer:
             before = claim.position
             response = await self._ask(writer, source)
             if response is None:
-                if not claim.whole and (len(self._workers) > 1 or self._instead_of(source)):
+                if not claim.whole and (
+                    len(self._workers) > 1 or self._recourse.instead_of(source)
+                ):
                     return False
                 source.count_retry(writer)
                 await writer.pause(min(writer.retry_after or 0.0, self._config.max_retry_after))

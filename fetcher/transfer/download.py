@@ -22,6 +22,7 @@ from fetcher.errors import ChecksumMismatchError, DiskError, SizeMismatchError, 
 from fetcher.rules.answers import Version
 from fetcher.rules.existing import Completed
 from fetcher.rules.pieces import Pieces
+from fetcher.rules.urls import without_query
 from fetcher.transfer.addresses import addresses, alone
 from fetcher.transfer.safekeeping import Safekeeping
 from fetcher.transfer.trail import Brought, liars
@@ -32,6 +33,7 @@ class Download:
     """A part that is whole as far as its server says.
 
     :param request: the file's request, to ask again when the bytes turn out wrong.
+    :param source: the address whose version it is.
     :param part: the open, locked part.
     :param version: the resource's size and validators.
     :param resumable: the same, as a journal may state it.
@@ -48,6 +50,7 @@ class Download:
     """
 
     request: Request
+    source: str
     part: Part
     version: Version
     resumable: Version
@@ -199,6 +202,7 @@ class Download:
                 last_modified=self.version.last_modified,
                 checksum=self.checksum,
                 others=self._others,
+                address=without_query(self.source),
             )
         )
 

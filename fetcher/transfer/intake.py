@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fetcher.config import Config
 from fetcher.contract import Answer, FileProgress
 from fetcher.disk.journal import Journal
 from fetcher.disk.part import Part
 from fetcher.errors import ChangedError, ProtocolError, RangesRefusedError
-from fetcher.rules.answers import Version, unsatisfied_size
+from fetcher.rules.answers import Version
 from fetcher.rules.pages import HEAD
 from fetcher.rules.pieces import Pieces
 from fetcher.rules.ranges import Claim, Range
 from fetcher.rules.resource import Resource
+from fetcher.transfer.counts import Counts
 from fetcher.transfer.expectations import Expectations
 from fetcher.transfer.piece_check import PieceCheck
 from fetcher.transfer.plan import Plan
 from fetcher.transfer.safekeeping import Safekeeping
 from fetcher.transfer.writer import RangeWriter
-
-
-@dataclass
-class Counts:
-    """What a transfer tells of itself in the report; see :class:`fetcher.items.FileItem`."""
-
-    received: int = 0
-    resumed: int = 0
-    connections: int = 0
-    retries: int = 0
-    restarts: int = 0
 
 
 class Intake:
@@ -215,28 +205,17 @@ class Intake:
         """
         if answer.status not in (200, 206, 416):
             return False
-        known = self.resource.version
-        if answer.status == 416:
-            size = unsatisfied_size(answer)
-            if known is not None and size not in (None, known.size):
-                raise _unlike(known, size)
-            raise RangesRefusedError("it refuses the range (status 416)")
+        known = self.resource.version or Version()
         resource.verifiable = self._expectations.verifiable
-        body = resource.judge(answer, writer.claim.position, 0)
-        if body.whole:
-            raise RangesRefusedError("it sends the whole file where a range was asked")
-        if known is None or known.codings != body.version.codings:
-            raise ChangedError("it has the file in another form")
-        if known.size != body.version.size:
-            raise _unlike(known, body.version.size)
+        version = resource.judge_beside(answer, writer.claim.position, known)
         # After a pause it may be the first that answers at all.
-        self._greet(answer, body.version)
-        if not (self._expectations.verifiable or known.agrees(body.version)):
+        self._greet(answer, version)
+        if not (self._expectations.verifiable or known.agrees(version)):
             self._greeted = False
             raise ChangedError("nothing shows that its file is the same")
         if resource.version is None:
-            resource.learn(body.version)
-        self.mixed = self.mixed or not known.agrees(body.version)
+            resource.learn(version)
+        self.mixed = self.mixed or not known.agrees(version)
         self.plan.proven = True
         self._count(writer)
         self.plan.streaming.add(writer)
@@ -319,7 +298,3 @@ class Intake:
         if not self.received:
             return None
         return Journal(self.part.name, self.resumable(version), tuple(self.plan.ranges.snapshot()))
-
-
-def _unlike(known: Version, size: int | None) -> ChangedError:
-    return ChangedError(f"its file has {size} bytes instead of {known.size}")

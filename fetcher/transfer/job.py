@@ -37,10 +37,11 @@ from fetcher.rules.urls import redact
 from fetcher.transfer.addresses import addresses
 from fetcher.transfer.comparison import Comparison
 from fetcher.transfer.coordinator import Transfer
+from fetcher.transfer.counts import Counts
 from fetcher.transfer.download import Download
 from fetcher.transfer.expectations import Expectations
 from fetcher.transfer.hosts import Hosts
-from fetcher.transfer.intake import Counts, Intake
+from fetcher.transfer.intake import Intake
 from fetcher.transfer.opening import Opening, Start
 from fetcher.transfer.server_name import ServerName
 from fetcher.transfer.source import Source
@@ -98,6 +99,7 @@ class FileJob:
         self._opening = Opening(meta, config, ledger, self._server.key)
         self._name = meta["name"]
         self._remembered: Completed | None = None
+        self._known: Completed | None = None
         self._expectations = Expectations(meta, config)
         self._transfer: Transfer | None = None
         self._comparison: Comparison | None = None
@@ -174,9 +176,10 @@ class FileJob:
 
     # --- the transfer ---------------------------------------------------------------------------
 
-    def _begin(self, part: Part, condition: dict[str, str]) -> Transfer:
+    def _begin(self, part: Part) -> Transfer:
         requests = addresses(self._request)
-        resource = Resource(condition)
+        conditions = [self._known.condition(each.url) if self._known else {} for each in requests]
+        resource = Resource(conditions[0])
         intake = Intake(
             requests[0].url,
             resource,
@@ -189,7 +192,7 @@ class FileJob:
             rounds=MIRROR_ROUNDS if len(requests) > 1 else 1,
         )
         sources: list[Source] = []
-        for request in requests:
+        for request, condition in zip(requests, conditions, strict=True):
             known = Resource() if sources else resource
             host = self._hosts.of(request.url)
             source = Source(
@@ -199,6 +202,7 @@ class FileJob:
                 self._progress,
                 intake,
                 known,
+                condition,
                 self._before_first,
                 self._bucket,
             )
@@ -206,7 +210,8 @@ class FileJob:
         return Transfer(intake, sources, self._config)
 
     async def _fetch_into(self, part: Part, start: Start) -> FileItem:
-        transfer = self._begin(part, start.condition)
+        self._known = start.known
+        transfer = self._begin(part)
         intake = transfer.intake
         self._transfer = transfer
         self._counts = intake.counts
@@ -225,7 +230,7 @@ class FileJob:
 
     def _on_first(self, answer: Answer, version: Version) -> None:
         """Judge the first answer of a version; see :class:`Transfer`."""
-        if answer.status == 304:
+        if answer.status == 304 or self._has_nothing_new(version):
             raise NotModified
         self._expectations.meet(self._name, answer, version)
         self._take_server_name()
@@ -234,6 +239,13 @@ class FileJob:
             self._check_room(intake.part, version.size)
             self._compute(intake, version)
             intake.resource.verifiable = self._expectations.verifiable
+
+    def _has_nothing_new(self, version: Version) -> bool:
+        """Whether an address that could not be asked by its own validators has the known file."""
+        if self._known is None or self._transfer is None:
+            return False
+        asked = self._transfer.sources.lead.condition
+        return not asked and self._known.resembles(version)
 
     def _compute(self, intake: Intake, version: Version) -> None:
         """Hash the file as it comes; a compressed one is hashed when it is decoded."""
@@ -342,6 +354,7 @@ class FileJob:
         item = self._item("ok")
         item.download = Download(
             request=self._request,
+            source=transfer.sources.lead.address,
             part=intake.part,
             version=version,
             resumable=intake.resumable(version),

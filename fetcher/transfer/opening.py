@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from fetcher.config import Config
@@ -29,6 +29,7 @@ class Start:
     :param part: open where there is something to fetch.
     :param replaces: the file under the name that may be replaced.
     :param journal: what to go on from.
+    :param known: what the servers may say that they have still.
     """
 
     action: Action
@@ -37,8 +38,7 @@ class Start:
     part: Part | None = None
     replaces: os.stat_result | None = None
     journal: Journal | None = None
-    condition: dict[str, str] = field(default_factory=dict)
-    """Headers that make the first request conditional."""
+    known: Completed | None = None
 
 
 class Opening:
@@ -165,8 +165,8 @@ class Opening:
             start.journal = part.resumable
             return start
         part.reset()
-        if start.action is Action.ASK_IF_CHANGED and start.remembered is not None:
-            start.condition = _condition(start.remembered)
+        if start.action is Action.ASK_IF_CHANGED:
+            start.known = start.remembered
         return start
 
     def _may_resume(self, journal: Journal) -> bool:
@@ -181,12 +181,3 @@ class Opening:
         if version.validator is not None:
             return True
         return bool(listed_checksums(self._meta)) or self.pieces is not None
-
-
-def _condition(remembered: Completed) -> dict[str, str]:
-    """Headers that ask for the file only if it is not the remembered one (RFC 9110, section 13)."""
-    if remembered.etag:
-        return {"If-None-Match": remembered.etag}
-    if remembered.last_modified:
-        return {"If-Modified-Since": remembered.last_modified}
-    return {}

@@ -26,6 +26,8 @@ class Source:
     :param progress: kept up to date for displays.
     :param intake: takes the bytes.
     :param resource: what is known of the file there.
+    :param condition: headers that ask for the file only if it has changed; for the address that
+        decides about its version.
     :param bucket: the rate that all connections of the crawl share; None for no limit.
     :param on_answer: called with each answer before it is judged, while the address decides about
         the file's version.
@@ -39,10 +41,12 @@ class Source:
         progress: FileProgress,
         intake: Intake,
         resource: Resource,
+        condition: Mapping[str, str],
         on_answer: Callable[[Answer], Awaitable[None]],
         bucket: Bucket | None = None,
     ) -> None:
         self.address = request.url
+        self.condition = condition
         self.requester = Requester(request, send)
         self.host = host
         self.intake = intake
