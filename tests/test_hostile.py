@@ -350,22 +350,24 @@ def test_headers_without_end_are_cut_off(origin: Origin, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "location",
     [
-        "http://[bad",
-        "http://h:99999/",
+        "http://u:s3cret@[bad",
+        "http://h:99999/?s3cret&a=s3cret",
+        "http://u:s3cret@h\u2100x/".encode().decode("latin-1"),
         "javascript:x",
         "file:///etc/passwd",
-        "ftp://h/x",
+        "ftp://u:s3cret@h/x?s3cret",
         "data:,x",
     ],
 )
 def test_redirect_to_nowhere(origin: Origin, tmp_path: Path, location: str) -> None:
     origin.add("/a.bin", Redirect(location))
 
-    result = fetch(origin, tmp_path / "out", FETCHER_MAX_TRIES=1)
+    result = fetch(origin, tmp_path / "out", FETCHER_MAX_TRIES=1, LOG_LEVEL="DEBUG")
 
     assert result.returncode == 1
     assert result.report[0]["error"]["type"] in ("RedirectError", "ConnectionFailedError")
     assert "Traceback" not in result.stderr
+    assert "s3cret" not in result.stderr + (tmp_path / "out" / "report.jsonl").read_text()
 
 
 def test_redirects_without_end(origin: Origin, tmp_path: Path) -> None:

@@ -175,6 +175,16 @@ def test_numbers_are_the_same_in_every_run(tmp_path: Path) -> None:
     assert sorted(given.values()) == ["a.1.tar", "a.2.tar", "a.tar"]
 
 
+def test_one_name_for_all_rows_is_soon_found_a_number(ledger: Ledger) -> None:
+    count = 500
+    queries: list[str] = []
+    ledger._db.set_trace_callback(queries.append)
+    given = [ledger.claim_server_name(f"{key}", "a.tar") for key in range(count)]
+    assert given == ["a.tar", *(f"a.{number}.tar" for number in range(1, count))]
+    assert [ledger.claim_server_name(f"{key}", "a.tar") for key in range(count)] == given
+    assert len(queries) < count * 40
+
+
 def test_a_name_that_the_list_gave_is_not_given_again(ledger: Ledger) -> None:
     ledger.record(replace(FILE, name="a.tar"))
     assert ledger.claim_server_name("key", "a.tar") == "a.1.tar"

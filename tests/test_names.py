@@ -14,6 +14,8 @@ from fetcher.rules.names import (
     PART_SUFFIX,
     check_name,
     disposition_name,
+    first_free,
+    is_numbered,
     numbered,
     part_name,
     safe_name,
@@ -179,6 +181,36 @@ def test_a_numbered_name_is_as_good_as_the_name(text: str, number: int) -> None:
     assert check_name(given_name) == given_name
     assert given_name != f"folder/{name}"
     assert f".{number}" in given_name
+
+
+@given(_texts | _long, st.integers(0, 10**9))
+def test_a_numbered_name_is_known_again(text: str, number: int) -> None:
+    name = "a/" + (safe_name(text) or "index")
+    assert is_numbered(numbered(name, number), name)
+
+
+def test_what_is_not_a_numbered_name() -> None:
+    assert not is_numbered("a.1.tar", "b.tar")
+    assert not is_numbered("a.x.tar", "a.tar")
+    assert not is_numbered("b/a.1.tar", "a.tar")
+    assert not is_numbered("a.01.tar", "a.tar")
+
+
+@given(st.integers(0, 5000))
+def test_the_first_free_number(taken: int) -> None:
+    asked: list[int] = []
+
+    def is_free(number: int) -> bool:
+        asked.append(number)
+        return number >= taken
+
+    assert first_free(is_free) == taken
+    assert len(asked) < 30
+
+
+@given(st.sets(st.integers(0, 50)))
+def test_any_free_number(taken: set[int]) -> None:
+    assert first_free(lambda number: number not in taken) not in taken
 
 
 @given(_texts | _long)

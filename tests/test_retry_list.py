@@ -175,6 +175,29 @@ def test_a_retry_by_scrapy_download_that_is_stopped_loses_none(
     assert [row.url for row in rows(listed)] == urls
 
 
+def test_rows_of_another_list_stay(origin: Origin, tmp_path: Path) -> None:
+    out, retry = tmp_path / "out", tmp_path / "out" / "retry.tsv"
+    names = ("first", "other", "third")
+    urls = {name: origin.add(f"/{name}", Status(404)) for name in names}
+    good = origin.add("/good", Content(10))
+
+    def left_by(*given: str) -> list[str]:
+        run_crawl(out, url=" ".join(given), settings=QUICK)
+        return [row.url.rpartition("/")[2] for row in rows(retry)] if retry.exists() else []
+
+    assert left_by(urls["first"]) == ["first"]
+    before = retry.read_bytes()
+    assert left_by(good) == ["first"]
+    assert retry.read_bytes() == before
+    assert left_by(urls["other"], urls["third"]) == ["first", "other", "third"]
+    for name in ("first", "third"):
+        origin.replace(f"/{name}", Content(10))
+    assert left_by(urls["first"] + "?sig=new", good) == ["other", "third"]
+    assert left_by(str(urls["other"]), urls["third"]) == ["other"]
+    origin.replace("/other", Content(10))
+    assert left_by(urls["other"]) == []
+
+
 @pytest.mark.parametrize("fails", [True, False])
 def test_somebodys_file_is_left_alone(origin: Origin, tmp_path: Path, fails: bool) -> None:
     out = tmp_path / "out"

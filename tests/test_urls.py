@@ -168,6 +168,7 @@ def test_last_segment(url: str, segment: str) -> None:
         ("https://me:secret@h:81/a", "https://h:81/a"),
         ("https://h/a?X-Sig=secret&n=1;m=2#secret", "https://h/a?X-Sig=…&n=…;m=…"),
         ("https://h/a?secret", "https://h/a?…"),
+        ("https://h/a?secret&b=secret;secret&&c=", "https://h/a?…&b=…;…&&c=…"),
         ("https://h/@scope/a", "https://h/@scope/a"),
         ("https://me:se/cret@h/a", "https://…"),
         ("https://[::1/secret", "https://…"),

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from fetcher.errors import DiskError, ForeignFileError, Stopped
 from fetcher.rules.existing import Completed
-from fetcher.rules.names import STATE_FOLDER, fold_name, numbered
+from fetcher.rules.names import STATE_FOLDER, first_free, fold_name, is_numbered, numbered
 from fetcher.rules.unpacked import Packed, Unpacked
 
 T = TypeVar("T")
@@ -158,20 +158,22 @@ class Ledger:
 
     def _claim(self, key: str, name: str, occupied: Callable[[str], bool]) -> str:
         self._db.execute("BEGIN IMMEDIATE")
-        number = 0
-        while True:
+        row = self._db.execute("SELECT name FROM named WHERE key = ?", (key,)).fetchone()
+        if row is not None and is_numbered(row[0], name):
+            return str(row[0])
+
+        def is_free(number: int) -> bool:
             candidate = numbered(name, number)
             row = self._db.execute(
-                "SELECT (SELECT key FROM named WHERE name = ?1),"
-                " (SELECT count(*) FROM completed WHERE name = ?1)",
+                "SELECT EXISTS (SELECT 1 FROM named WHERE name = ?1)"
+                " OR EXISTS (SELECT 1 FROM completed WHERE name = ?1)",
                 (candidate,),
             ).fetchone()
-            if row[0] == key:
-                return candidate
-            if row == (None, 0) and not occupied(candidate):
-                self._db.execute("INSERT OR REPLACE INTO named VALUES (?, ?)", (key, candidate))
-                return candidate
-            number += 1
+            return row == (0,) and not occupied(candidate)
+
+        given = numbered(name, first_free(is_free))
+        self._db.execute("INSERT OR REPLACE INTO named VALUES (?, ?)", (key, given))
+        return given
 
     def unpacked(self, folder: str) -> Unpacked | None:
         """What is remembered of a folder that an archive was unpacked to."""

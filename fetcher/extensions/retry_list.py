@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, cast
@@ -21,6 +21,7 @@ from scrapy.exceptions import NotConfigured
 from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.contract import META_FETCH, STAT_UNREPORTED, plain_headers
+from fetcher.disk.seen import Seen
 from fetcher.extensions.report import ReportFile
 from fetcher.items import FileItem
 from fetcher.rules.names import url_name
@@ -35,6 +36,9 @@ HEADER = b"name\turl\tsize\tchecksum\tmirrors\n"
 class RetryList:
     """Extension: writes the list while files fail, and gives it its name at the end of the crawl.
 
+    Rows of a list before stay in it unless this run has had files of their names: it may have been
+    about others, or have been stopped.
+
     What is no row that could be tried again is not in it: a row that cannot be used as it is, and a
     row with headers of its own, which a table has no place for.
     """
@@ -43,7 +47,7 @@ class RetryList:
         self._crawler = crawler
         self._path: Path | None = None
         self._file: ReportFile | None = None
-        self._is_source = False
+        self._seen: Seen | None = None
         self._rows = 0
         self._left_out = 0
 
@@ -67,36 +71,39 @@ class RetryList:
             return
         path = Path(unquote(urlsplit(report).path))
         self._path = path.with_name("retry" + path.stem.removeprefix("report") + ".tsv")
-        with suppress(OSError):
-            self._is_source = self._path.samefile(getattr(spider, "urls", None) or os.devnull)
+        if self._path.exists():
+            self._seen = Seen()
         self._file = ReportFile(self._path, 0o600)
 
     def item_scraped(self, item: Any, response: Any) -> None:
         """Put a failed row down."""
-        if self._file is None or not isinstance(item, FileItem) or item.status != "failed":
-            return
         request = getattr(response, "request", None)
+        if self._file is None or not isinstance(item, FileItem):
+            return
         if not isinstance(request, Request) or META_FETCH not in request.meta:
+            return
+        if self._seen is not None:
+            self._seen.add(request.meta[META_FETCH]["name"])
+        if item.status != "failed":
             return
         line = _line(request)
         if line is None:
             self._left_out += 1
             return
-        if not self._rows:
-            self._file.write(HEADER)
-        self._rows += 1
-        self._file.write(line)
+        self._write(self._file, line)
 
     async def spider_closed(self, spider: Spider, reason: str) -> None:
         """Put the list in its place, or take away one that is of no use any more."""
         if self._path is None or self._file is None:
             return
         try:
-            await run_in_thread(self._finish, self._path, self._file, reason == "finished")
+            await run_in_thread(self._finish, self._path, self._file)
         finally:
             self._file.discard()
+            if self._seen is not None:
+                self._seen.close()
 
-    def _finish(self, path: Path, file: ReportFile, finished: bool) -> None:
+    def _finish(self, path: Path, file: ReportFile) -> None:
         if self._left_out:
             logger.warning(
                 "%d failed rows are not in %s: it has no place for their headers; run the same "
@@ -104,11 +111,6 @@ class RetryList:
                 self._left_out,
                 path,
             )
-        if self._is_source and not finished:
-            # It also has rows that did not have their turn.
-            return
-        if not self._rows and not finished:
-            return
         if not _is_ours(path):
             if self._rows:
                 logger.warning(
@@ -116,24 +118,49 @@ class RetryList:
                     path,
                 )
             return
-        if self._rows:
+        failed, lost = self._rows, file.lost
+        # Where there was no list before, there is nothing to look through.
+        gone = self._copy_others(path, file, self._seen) if self._seen is not None else 0
+        if not failed and not gone:
+            return
+        if file.lost > lost:
+            # Rows of the list before would be lost; it stays as it is.
+            if failed:
+                self._complain(path, failed, file.reason)
+        elif self._rows:
             self._publish(path, file)
         else:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
+    def _copy_others(self, path: Path, file: ReportFile, seen: Seen) -> int:
+        """Take over the rows of the list before that were not this run's; how many were."""
+        gone = 0
+        for line in _lines(path):
+            if _name(line) in seen:
+                gone += 1
+            else:
+                self._write(file, line)
+        return gone
+
+    def _write(self, file: ReportFile, line: bytes) -> None:
+        if not self._rows:
+            file.write(HEADER)
+        self._rows += 1
+        file.write(line)
+
     def _publish(self, path: Path, file: ReportFile) -> None:
         file.publish()
         if file.lost or file.reason:
-            self._crawler.stats.inc_value(STAT_UNREPORTED)
-            logger.error(
-                "%s lacks %d rows: %s; make room and run the same list again",
-                path,
-                min(max(file.lost, 1), self._rows),
-                file.reason,
-            )
+            self._complain(path, min(max(file.lost, 1), self._rows), file.reason)
         else:
             logger.debug("%d failed rows are in %s", self._rows, path)
+
+    def _complain(self, path: Path, count: int, reason: str) -> None:
+        self._crawler.stats.inc_value(STAT_UNREPORTED)
+        logger.error(
+            "%s lacks %d rows: %s; make room and run the same list again", path, count, reason
+        )
 
 
 def _line(request: Request) -> bytes | None:
@@ -158,6 +185,22 @@ def _line(request: Request) -> bytes | None:
     checksum = meta["checksum"] or meta.get("sums")
     fields = (name, url, meta["size"], checksum, " ".join(filter(None, mirrors)))
     return ("\t".join("" if field is None else str(field) for field in fields) + "\n").encode()
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The rows of a list before."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        file.readline()
+        for line in file:
+            yield line.rstrip(b"\n") + b"\n"
+
+
+def _name(line: bytes) -> str:
+    """The name that a row's file has; empty where that cannot be told."""
+    with suppress(ValueError):
+        name, url, *_ = line.decode().split("\t")
+        return name or url_name(url)
+    return ""
 
 
 def _is_ours(path: Path) -> bool:

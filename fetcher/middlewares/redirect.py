@@ -38,10 +38,11 @@ class OriginRedirectMiddleware(RedirectMiddleware):
             return super().process_response(request, response)
         try:
             result = super().process_response(request, response)
-        except ValueError as error:
+        except ValueError:
+            # Not from the cause: its message quotes the address, password and all.
             raise RedirectError(
-                f"{redact(request.url)} redirects to something that is no address: {error}"
-            ) from error
+                f"{redact(request.url)} redirects to something that is no address"
+            ) from None
         if isinstance(result, Request):
             return self._without_credentials(request, result)
         if response.status in _REDIRECTS:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from unicodedata import normalize
 from urllib.parse import unquote_to_bytes
@@ -35,6 +36,7 @@ _DEVICE = re.compile(
 )
 _DRIVE = re.compile(r"\A(?:[A-Za-z]:\s*)+")
 _REPORT = re.compile(r"report(-.*)?\.jsonl|retry(-.*)?\.tsv")
+_NUMBER = re.compile(r"\.([0-9]{1,18})(?=\.|\Z)")
 _PARAMETER = re.compile(
     r"""(?:\A|;)\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"(?=\s*(?:;|\Z))|[^;]*)""", re.DOTALL
 )
@@ -153,6 +155,29 @@ def numbered(name: str, number: int) -> str:
     stem, dot, ending = _split_ending(base)
     suffix = f".{number}{dot}{ending}"
     return folder + slash + _shorten(stem, MAX_BYTES - len(suffix.encode())) + suffix
+
+
+def is_numbered(candidate: str, name: str) -> bool:
+    """Whether :func:`numbered` makes the candidate out of the name."""
+    numbers = [0, *map(int, _NUMBER.findall(candidate))]
+    return any(numbered(name, number) == candidate for number in numbers)
+
+
+def first_free(is_free: Callable[[int], bool]) -> int:
+    """A number that is free: the first, where all before it are taken.
+
+    Asks for few of them, however many are taken.
+    """
+    taken, free = -1, 0
+    while not is_free(free):
+        taken, free = free, max(2 * free, 1)
+    while free - taken > 1:
+        middle = (taken + free) // 2
+        if is_free(middle):
+            free = middle
+        else:
+            taken = middle
+    return free
 
 
 def part_name(base: str) -> str:

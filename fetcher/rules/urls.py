@@ -14,7 +14,7 @@ SCHEMES = ("http", "https", *remote_paths.SCHEMES)
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE | re.ASCII)
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
-_QUERY_VALUE = re.compile(r"=[^&;]*")
+_PARAMETER = re.compile(r"([^&;=]*=)[^&;]*|[^&;]+")
 _IN_TEXT = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s<>\"']+", re.IGNORECASE | re.ASCII)
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "ftps": 990, "sftp": 22}
@@ -127,9 +127,8 @@ def redact(url: str) -> str:
 
 
 def _redact_query(query: str) -> str:
-    if query and "=" not in query:
-        return "…"
-    return _QUERY_VALUE.sub("=…", query)
+    # What has no name may be a signature itself.
+    return _PARAMETER.sub(r"\1…", query)
 
 
 def redact_text(text: str) -> str:
