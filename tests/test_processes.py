@@ -60,7 +60,7 @@ def write_rows(path: Path, rows: Sequence[Sequence[str]]) -> Path:
 
 @dataclass
 class Files:
-    """Many small files on a server, of which the first ones are there again under one name."""
+    """Files on a server, each with a content of its own."""
 
     origin: Origin
     contents: dict[str, Content] = field(default_factory=dict)

@@ -55,6 +55,7 @@ class ShardsSpider(Spider):
         """Leave to the processes what belongs to fetching."""
         super().update_settings(settings)
         own: dict[str, Any] = {
+            # Those of the project, too, have done their work before an item comes here.
             "DOWNLOADER_MIDDLEWARES": {_MIDDLEWARE: 0},
             "DOWNLOADER_MIDDLEWARES_BASE": {},
             "SPIDER_MIDDLEWARES": {},
