@@ -140,9 +140,9 @@ class Transfer:
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 self._workers -= done
-                for task in done:
-                    failure = failure or task.exception()
-                failure = self._stopped or failure
+                # Each of them is asked, or asyncio would complain of those that were not.
+                errors = [error for task in done if (error := task.exception()) is not None]
+                failure = self._stopped or next(iter(errors), None)
                 self._measure()
                 if failure is None:
                     await self._disputes.look()
