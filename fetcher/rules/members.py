@@ -27,7 +27,7 @@ MAX_PATH = 2000
 MAX_HEADERS = 1 << 20
 """Bytes of headers before one member of a tar; the limit of libarchive."""
 
-_MAX_DIGITS = 255
+_MAX_DIGITS = 128
 _MAX_RECORDS = 10_000
 _MAX_TIME = 2**33
 _SHOWN = 80
