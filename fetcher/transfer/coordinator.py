@@ -236,7 +236,7 @@ class Transfer:
             source.host.enter(writer)
             return await self._fill(writer, source)
         except ServerError as error:
-            if self._recourse.do_without(source, error, len(self._workers)):
+            if self._recourse.do_without(source, error):
                 return False
             raise
         finally:

@@ -51,12 +51,11 @@ class Recourse:
             return None
         return self._sources.idle(busy)
 
-    def do_without(self, source: Source, error: ServerError, connections: int) -> bool:
+    def do_without(self, source: Source, error: ServerError) -> bool:
         """Whether the others bring the file all the same.
 
         A server may refuse one connection more and still serve those it has.
 
-        :param connections: how many the file has, the one that failed included.
         :raises MirrorError: none of them can go on with what is there.
         """
         known = self._intake.resource.version is not None
@@ -74,7 +73,8 @@ class Recourse:
         if unlike or isinstance(error, SizeMismatchError | TooLargeError):
             return False
         if source.connections > 1:
-            self._intake.plan.lower(connections - 1)
+            # Others may have failed at the same moment: they are not counted any more.
+            self._intake.plan.lower(sum(each.connections for each in self._sources) - 1)
             return True
         if self._sources.several:
             self._sources.drop(source, error)
