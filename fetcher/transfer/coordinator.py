@@ -141,7 +141,9 @@ class Transfer:
                 )
                 self._workers -= done
                 for task in done:
-                    failure = failure or task.exception()
+                    # Each is looked at, so that none is reported as lost.
+                    error = task.exception()
+                    failure = failure or error
                 failure = self._stopped or failure
                 self._measure()
                 if failure is None:
