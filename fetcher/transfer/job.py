@@ -299,7 +299,7 @@ class FileJob:
         )
         item.line = self._meta["line"]
         unused, mirrors = self._meta.get("unused"), self._meta.get("mirrors") or ()
-        if unused:
+        if unused and self._meta.get("only") is None:
             item.notes.append(f"{unused} of its mirrors are not used: {len(mirrors)} are enough")
         if self._transfer is not None:
             item.notes += self._transfer.sources.notes
