@@ -118,8 +118,9 @@ def commit(name, idle_call, times):
     part.checkpoint(Journal(name, version, ((0, SMALL.size),)))
     part.write(SMALL.size, b"to be cut off")
     download = Download(
-        request=None, part=part, version=version, safekeeping=None, pieces=False, brought=[],
-        stated={{}}, record="", listed_size=None, max_size=0, ledger=ledger, replaces=None,
+        request=None, source="http://h/", part=part, version=version, resumable=version,
+        safekeeping=None, pieces=None, brought=[], stated={{}}, record="", listed_size=None,
+        max_size=0, ledger=ledger, replaces=None,
     )
     def work():
         for _ in range(times):

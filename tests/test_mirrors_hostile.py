@@ -233,7 +233,6 @@ def changing() -> Fault:
     return Respond(answer)
 
 
-@pytest.mark.parametrize("size", ["", str(SIZE)])
 @pytest.mark.parametrize(
     "useless",
     [
@@ -244,18 +243,17 @@ def changing() -> Fault:
     ],
 )
 def test_the_mirror_is_asked_where_the_first_address_makes_no_sense(
-    site: Site, useless: Fault, size: str
+    site: Site, useless: Fault
 ) -> None:
     urls = site.serve(useless, Resource(GOOD))
-    listed = site.listed(urls, f"sha256:{GOOD.sha256}", size)
+    listed = site.listed(urls, f"sha256:{GOOD.sha256}", str(SIZE))
 
     row = assert_right(site.fetch(listed), site)
 
     assert row["notes"][0].startswith(f"{urls[0]} was ")
 
 
-@pytest.mark.parametrize("ranges", [False, True])
-@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize(("again", "ranges"), [(False, False), (True, False), (True, True)])
 def test_what_is_there_is_not_given_up_for_a_file_of_another_size(
     site: Site, again: bool, ranges: bool
 ) -> None:

@@ -336,7 +336,7 @@ class FileJob:
         item.line, item.number = self._meta["line"], self._meta.get("number")
         item.out = self._out
         unused, mirrors = self._meta.get("unused"), self._meta.get("mirrors") or ()
-        if unused:
+        if unused and self._meta.get("only") is None:
             item.notes.append(f"{unused} of its mirrors are not used: {len(mirrors)} are enough")
         if self._transfer is not None:
             item.notes += self._transfer.sources.notes
