@@ -20,7 +20,7 @@ from fetcher.commands import options
 from fetcher.commands.run import FAILED, USAGE, complain, load_handler, quieten, run_crawl
 from fetcher.config import Config
 from fetcher.errors import FetchError
-from fetcher.lists import STDIN, BadRow, make_row
+from fetcher.lists import BadRow, make_row
 from fetcher.spiders.assignment import prepare
 
 if TYPE_CHECKING:
@@ -208,12 +208,16 @@ class Command(ScrapyCommand):
         if opts.checksums:
             arguments["checksums"] = opts.checksums
         opts.team = opts.notice = None
-        if opts.processes > 1 and opts.checksums == STDIN:
-            raise options.usage("--checksums - is for one process: give a file, or no --processes")
         if opts.processes > 1:
             from fetcher.workers.limits import Limits
+            from fetcher.workers.spool import reads_once
             from fetcher.workers.team import Team
 
+            if opts.checksums and reads_once(opts.checksums):
+                raise options.usage(
+                    f"--checksums {opts.checksums} can be read by one process only: give a file, "
+                    "or no --processes"
+                )
             count, opts.notice = Limits(settings).fitting(opts.processes)
             if not opts.input_file:
                 count = min(count, len(fields))

@@ -53,8 +53,9 @@ class Job(TypedDict, total=False):
     """Whether anybody looks at the files in flight."""
 
 
-class FailedRow(TypedDict):
-    """The request of a file that failed, whole, with all that it takes to try it again."""
+class ItemRow(TypedDict):
+    """The request of an item's file: of one that failed all that it takes to try it again, of
+    others only what tells which row it was."""
 
     url: str
     headers: dict[str, str]
@@ -76,8 +77,8 @@ class Event(TypedDict, total=False):
     """The item's row."""
     http_status: int | None
     """Of an item's :class:`StatusError`."""
-    row: FailedRow
-    """Of a failed item, where it was a file's and not an unusable line's."""
+    row: ItemRow
+    """Of an item that is a file's and not an unusable line's."""
     logger: str
     level: int
     text: str

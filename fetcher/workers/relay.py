@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict, replace
 
-from scrapy import signals
+from scrapy import Request, signals
 from scrapy.crawler import Crawler
 from scrapy.http import Response
 from scrapy.utils.asyncio import create_looping_call
@@ -14,7 +14,7 @@ from fetcher import contract
 from fetcher.contract import META_FETCH, FileProgress, ListProgress, plain_headers
 from fetcher.errors import StatusError
 from fetcher.items import FileItem
-from fetcher.workers.channel import Channel, Event, FailedRow, FileState
+from fetcher.workers.channel import Channel, Event, FileState, ItemRow
 
 INTERVAL = 0.2
 """Seconds between two looks at the files in flight; one that comes and goes between two of them is
@@ -93,13 +93,8 @@ class Relay:
             "http_status": error.status if isinstance(error, StatusError) else None,
         }
         request = response.request if response is not None else None
-        if item.status == "failed" and request is not None and META_FETCH in request.meta:
-            event["row"] = FailedRow(
-                url=request.url,
-                headers=plain_headers(request.headers),
-                # A table has no place for these, and they may be many.
-                meta={**request.meta[META_FETCH], "pieces": None},
-            )
+        if request is not None and META_FETCH in request.meta:
+            event["row"] = _row(request, failed=item.status == "failed")
         self._channel.send(event)
 
     def _tell(self) -> None:
@@ -115,6 +110,15 @@ class Relay:
             self._new.clear()
         if states:
             self._channel.send({"kind": "files", "files": states})
+
+
+def _row(request: Request, *, failed: bool) -> ItemRow:
+    meta = request.meta[META_FETCH]
+    if not failed:
+        return {"url": request.url, "headers": {}, "meta": {"name": meta["name"]}}
+    headers = plain_headers(request.headers)
+    # A table has no place for the hashes of pieces, and they may be many.
+    return {"url": request.url, "headers": headers, "meta": {**meta, "pieces": None}}
 
 
 def _state(number: int, progress: FileProgress) -> FileState:
