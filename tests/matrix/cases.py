@@ -56,9 +56,11 @@ class Place:
     def final(self) -> Path:
         return self.out / self.name
 
-    def serve(self, what: Resource | Source | Fault, **row: Any) -> Row:
-        """Put it on the family's server; the row that fetches it."""
-        url = self.origin.add(self.path, what)
+    def serve(
+        self, what: Resource | Source | Fault, *, origin: Origin | None = None, **row: Any
+    ) -> Row:
+        """Put it on the family's server, or on another one; the row that fetches it."""
+        url = (origin or self.origin).add(self.path, what)
         if isinstance(what, Resource):
             row.setdefault("content", what.content)
         elif isinstance(what, Source):

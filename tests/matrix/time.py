@@ -25,7 +25,10 @@ FIRST = 256 * KIB
 
 
 def tried_in_vain(outcome: Outcome) -> None:
-    """As often as the setting says, and the file's address is in the error."""
+    """As often as the setting says, and the file's address is in the error.
+
+    Of a server of its own: one that serves other files meanwhile is waited for.
+    """
     assert len(outcome.requests) == TRIES
     assert outcome.requests[0].path in outcome.report["error"]["message"]
 
@@ -37,7 +40,7 @@ def retried(outcome: Outcome) -> None:
 
 @family.case("never answers", SILENT, fails="ConnectTimeoutError")
 def no_answer(place: Place) -> Row:
-    return place.serve(Stall(None), check=tried_in_vain)
+    return place.serve(Stall(None), origin=place.alone(), check=tried_in_vain)
 
 
 @family.case("does not answer the first request", RETRIED)
@@ -68,12 +71,12 @@ def dripping_head(place: Place) -> Row:
             exchange.send_raw(b"x")
             exchange.wait(0.05)
 
-    return place.serve(Respond(answer), check=tried_in_vain)
+    return place.serve(Respond(answer), origin=place.alone(), check=tried_in_vain)
 
 
 @family.case("stops in the middle of its headers", SILENT, fails="ConnectTimeoutError")
 def half_a_head(place: Place) -> Row:
-    return place.serve(Respond(begin_a_head), check=tried_in_vain)
+    return place.serve(Respond(begin_a_head), origin=place.alone(), check=tried_in_vain)
 
 
 @family.case("stops in the middle of its headers, once", RETRIED)
