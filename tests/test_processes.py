@@ -165,15 +165,18 @@ def test_a_list_that_breaks_off_is_told_of_once(files: Files, tmp_path: Path) ->
 
 def test_what_is_wrong_for_all_of_them_is_told_once(files: Files, tmp_path: Path) -> None:
     """The list is taken away between this process's look at it and the others'."""
-    listed = write_rows(tmp_path / "list.tsv", files.add(["a", "b"]))
+    listed, out = write_rows(tmp_path / "list.tsv", files.add(["a", "b"])), tmp_path / "out"
     (tmp_path / "sitecustomize.py").write_text(
         f"import sys, pathlib\nif sys.argv[0] == '-c': pathlib.Path({str(listed)!r}).unlink(True)"
     )
+    out.mkdir()
+    (out / "report.jsonl").write_text("of the run before")
     env = {"PYTHONPATH": str(tmp_path)}
-    with start(tmp_path / "out", 2, "-i", str(listed), "--quiet", env=env) as crawl:
+    with start(out, 2, "-i", str(listed), env=env) as crawl:
         result = crawl.wait()
     assert result.returncode == 2
     assert result.stderr == f"fetcher: the list {str(listed)!r} does not exist; check the path\n"
+    assert (out / "report.jsonl").read_text() == "of the run before"
 
 
 def test_a_name_that_servers_give_goes_to_one_row(files: Files, tmp_path: Path) -> None:

@@ -268,9 +268,6 @@ class Command(ScrapyCommand):
             failures.seek(0)
             for line in failures:
                 sys.stderr.write(line)
-        if opts.team and opts.team.usage:
-            complain(FetchError(opts.team.usage))
-            return USAGE
         return status
 
 

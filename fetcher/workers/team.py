@@ -42,7 +42,6 @@ class Team:
 
     def __init__(self, job: Job, settings: BaseSettings, count: int) -> None:
         self._spool: Spool | None = None
-        self._supervisor: Supervisor | None = None
         limits = Limits(settings).of_each(count)
         rows = tuple(make_row(0, fields) for fields in job["rows"])
         with ExitStack() as stack:
@@ -67,17 +66,11 @@ class Team:
     def start(self) -> Supervisor:
         """Start them, once."""
         try:
-            self._supervisor = Supervisor(self.jobs)
+            return Supervisor(self.jobs)
         finally:
             # From here on it is theirs.
             if self._spool is not None:
                 self._spool.close()
-        return self._supervisor
-
-    @property
-    def usage(self) -> str | None:
-        """What was wrong with the call, where none of them could begin."""
-        return self._supervisor.usage if self._supervisor is not None else None
 
     def _job(self, job: Job, settings: BaseSettings, limits: dict[str, Any], shard: Shard) -> Job:
         own: dict[str, Any] = {**_given(settings), **limits, "FEEDS": {}}
