@@ -10,6 +10,7 @@ from typing import Any
 from scrapy.settings import SETTINGS_PRIORITIES, BaseSettings
 
 from fetcher.config import Config
+from fetcher.errors import InvalidListError
 from fetcher.lists import make_row
 from fetcher.lists.formats import format_of_ending
 from fetcher.lists.stream import STDIN
@@ -26,6 +27,10 @@ MUTED = (
     "fetcher.extensions.retry_list.RetryList",
 )
 """Extensions that work in the parent, over the files of all."""
+
+
+READ = ("urls", "checksums")
+"""Arguments that say where something to read lies."""
 
 
 class Team:
@@ -46,12 +51,19 @@ class Team:
         rows = tuple(make_row(0, fields) for fields in job["rows"])
         with ExitStack() as stack:
             arguments = dict(job["arguments"])
-            location = arguments.get("urls", "")
-            if reads_once(location):
+            for name in READ:
+                location = arguments.get(name, "")
+                if not reads_once(location):
+                    continue
+                if self._spool is not None:
+                    raise InvalidListError(
+                        "the list and the checksums cannot both come by pipes where several "
+                        "processes read them: save one of them in a file"
+                    )
                 self._spool = stack.enter_context(Spool(location, count + 1))
                 _read_from(self._spool.descriptors.pop())
-                arguments["urls"] = STDIN
-                if known := format_of_ending(location):
+                arguments[name] = STDIN
+                if name == "urls" and (known := format_of_ending(location)):
                     arguments["format"] = known
             self.assignment = prepare(arguments, settings, rows, tuple(job["headers"]))
             # Each of them opens it anew.
