@@ -165,15 +165,39 @@ def test_a_list_that_breaks_off_is_told_of_once(files: Files, tmp_path: Path) ->
 
 def test_what_is_wrong_for_all_of_them_is_told_once(files: Files, tmp_path: Path) -> None:
     """The list is taken away between this process's look at it and the others'."""
-    listed = write_rows(tmp_path / "list.tsv", files.add(["a", "b"]))
+    listed, out = write_rows(tmp_path / "list.tsv", files.add(["a", "b"])), tmp_path / "out"
     (tmp_path / "sitecustomize.py").write_text(
         f"import sys, pathlib\nif sys.argv[0] == '-c': pathlib.Path({str(listed)!r}).unlink(True)"
     )
+    out.mkdir()
+    (out / "report.jsonl").write_text("of the run before")
     env = {"PYTHONPATH": str(tmp_path)}
-    with start(tmp_path / "out", 2, "-i", str(listed), "--quiet", env=env) as crawl:
+    with start(out, 2, "-i", str(listed), env=env) as crawl:
         result = crawl.wait()
     assert result.returncode == 2
     assert result.stderr == f"fetcher: the list {str(listed)!r} does not exist; check the path\n"
+    assert (out / "report.jsonl").read_text() == "of the run before"
+
+
+def test_checksums_from_a_pipe_are_for_all_and_are_complained_of_once(
+    files: Files, tmp_path: Path
+) -> None:
+    listed = write_rows(tmp_path / "list.tsv", files.add([f"{n}.bin" for n in range(8)]))
+    sums = [f"{content.sha256}  {name}\n" for name, content in files.contents.items()]
+    sums[3] = f"{'0' * 64}  3.bin\n"
+    sums += [f"{'0' * 64}  extra.bin\n", "no checksum\n"]
+    options = ("-i", str(listed), "--checksums", "-")
+    result = run(tmp_path / "out", 2, *options, stdin="".join(sums))
+    assert result.returncode == 1
+    assert {row["name"] for row in result.report if row["status"] == "failed"} == {"3.bin"}
+    verified = [row["verified_by"] for row in result.report if row["status"] == "ok"]
+    assert len([by for by in verified if "sha256" in by]) == 7
+    assert result.stderr.count("1 of 9 entries") == 1
+    assert result.stderr.count("without a checksum and a name") == 1
+
+    both = run(tmp_path / "out", 2, "-i", "/dev/null", "--checksums", "-")
+    assert (both.returncode, both.stderr.count("\n")) == (2, 1)
+    assert "cannot both come by pipes" in both.stderr
 
 
 def test_a_name_that_servers_give_goes_to_one_row(files: Files, tmp_path: Path) -> None:

@@ -210,14 +210,8 @@ class Command(ScrapyCommand):
         opts.team = opts.notice = None
         if opts.processes > 1:
             from fetcher.workers.limits import Limits
-            from fetcher.workers.spool import reads_once
             from fetcher.workers.team import Team
 
-            if opts.checksums and reads_once(opts.checksums):
-                raise options.usage(
-                    f"--checksums {opts.checksums} can be read by one process only: give a file, "
-                    "or no --processes"
-                )
             count, opts.notice = Limits(settings).fitting(opts.processes)
             if not opts.input_file:
                 count = min(count, len(fields))
@@ -268,9 +262,6 @@ class Command(ScrapyCommand):
             failures.seek(0)
             for line in failures:
                 sys.stderr.write(line)
-        if opts.team and opts.team.usage:
-            complain(FetchError(opts.team.usage))
-            return USAGE
         return status
 
 

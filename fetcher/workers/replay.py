@@ -15,9 +15,12 @@ from fetcher import contract
 from fetcher.contract import META_FETCH, FileProgress, ListProgress
 from fetcher.items import FileItem
 from fetcher.pipelines.count import count
-from fetcher.spiders.fetch import BROKEN_LIST
+from fetcher.spiders.fetch import BROKEN_LIST, FetchSpider
 from fetcher.workers.channel import Event, item_of, log_record
 from fetcher.workers.flight import Flight
+
+MOST_SAID = 100
+"""Sentences that are remembered, so that they are not said once more for each child."""
 
 
 class Replay:
@@ -30,6 +33,7 @@ class Replay:
         self._crawler = crawler
         self._flight = Flight(self._started, self._ended)
         self._list_is_broken = False
+        self._said: dict[str, int] = {}
         self._list = ListProgress()
         self._lists: dict[int, ListProgress] = {}
 
@@ -43,7 +47,7 @@ class Replay:
         elif event["kind"] == "item":
             self._scraped(item_of(event), event)
         elif event["kind"] == "log":
-            _log(event)
+            self._log(child, event)
         else:
             self._flight.hear(child, event)
 
@@ -60,6 +64,18 @@ class Replay:
         self._list.whole = len(self._lists) == children and all(
             each.whole for each in self._lists.values()
         )
+
+    def _log(self, child: int, event: Event) -> None:
+        record = log_record(event)
+        logger = logging.getLogger(record.name)
+        if logger.isEnabledFor(record.levelno) and not self._repeats(child, record):
+            logger.handle(record)
+
+    def _repeats(self, child: int, record: logging.LogRecord) -> bool:
+        """Whether another child has said the same of the list: each of them reads all of it."""
+        if record.name != FetchSpider.name or len(self._said) >= MOST_SAID:
+            return False
+        return self._said.setdefault(record.getMessage(), child) != child
 
     def _scraped(self, item: FileItem, event: Event) -> None:
         if item.name == BROKEN_LIST and item.url is None:
@@ -88,10 +104,3 @@ def _response(event: Event) -> Response | None:
         return None
     request = Request(row["url"], headers=row["headers"], meta={META_FETCH: row["meta"]})
     return Response(request.url, request=request)
-
-
-def _log(event: Event) -> None:
-    record = log_record(event)
-    logger = logging.getLogger(record.name)
-    if logger.isEnabledFor(record.levelno):
-        logger.handle(record)

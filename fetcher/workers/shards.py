@@ -13,7 +13,8 @@ from scrapy.http import Response
 from scrapy.settings import SETTINGS_PRIORITIES, BaseSettings
 from twisted.python.failure import Failure
 
-from fetcher.contract import stopping
+from fetcher.contract import UNUSABLE, stopping, unusable
+from fetcher.errors import FetchError
 from fetcher.spiders.assignment import Assignment
 from fetcher.spiders.fetch import FetchSpider
 from fetcher.workers.channel import Event
@@ -76,6 +77,10 @@ class ShardsSpider(Spider):
 
         :raises CloseSpider: not all with all of their work done.
         """
+        if self.supervisor.usage is not None:
+            error = FetchError(self.supervisor.usage)
+            self.crawler.signals.send_catch_log(unusable, error=error)
+            raise CloseSpider(UNUSABLE)
         for child in self.supervisor.children:
             if child.reason != FINISHED:
                 raise CloseSpider(child.reason or DIED)

@@ -10,6 +10,7 @@ from typing import Any
 from scrapy.settings import SETTINGS_PRIORITIES, BaseSettings
 
 from fetcher.config import Config
+from fetcher.errors import InvalidListError
 from fetcher.lists import make_row
 from fetcher.lists.formats import format_of_ending
 from fetcher.lists.stream import STDIN
@@ -28,6 +29,10 @@ MUTED = (
 """Extensions that work in the parent, over the files of all."""
 
 
+READ = ("urls", "checksums")
+"""Arguments that say where something to read lies."""
+
+
 class Team:
     """The processes before they are started; the call is checked as for one.
 
@@ -42,17 +47,23 @@ class Team:
 
     def __init__(self, job: Job, settings: BaseSettings, count: int) -> None:
         self._spool: Spool | None = None
-        self._supervisor: Supervisor | None = None
         limits = Limits(settings).of_each(count)
         rows = tuple(make_row(0, fields) for fields in job["rows"])
         with ExitStack() as stack:
             arguments = dict(job["arguments"])
-            location = arguments.get("urls", "")
-            if reads_once(location):
+            for name in READ:
+                location = arguments.get(name, "")
+                if not reads_once(location):
+                    continue
+                if self._spool is not None:
+                    raise InvalidListError(
+                        "the list and the checksums cannot both come by pipes where several "
+                        "processes read them: save one of them in a file"
+                    )
                 self._spool = stack.enter_context(Spool(location, count + 1))
                 _read_from(self._spool.descriptors.pop())
-                arguments["urls"] = STDIN
-                if known := format_of_ending(location):
+                arguments[name] = STDIN
+                if name == "urls" and (known := format_of_ending(location)):
                     arguments["format"] = known
             self.assignment = prepare(arguments, settings, rows, tuple(job["headers"]))
             # Each of them opens it anew.
@@ -67,17 +78,11 @@ class Team:
     def start(self) -> Supervisor:
         """Start them, once."""
         try:
-            self._supervisor = Supervisor(self.jobs)
+            return Supervisor(self.jobs)
         finally:
             # From here on it is theirs.
             if self._spool is not None:
                 self._spool.close()
-        return self._supervisor
-
-    @property
-    def usage(self) -> str | None:
-        """What was wrong with the call, where none of them could begin."""
-        return self._supervisor.usage if self._supervisor is not None else None
 
     def _job(self, job: Job, settings: BaseSettings, limits: dict[str, Any], shard: Shard) -> Job:
         own: dict[str, Any] = {**_given(settings), **limits, "FEEDS": {}}
