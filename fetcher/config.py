@@ -105,7 +105,7 @@ class Config:
 
     def of_file(self, meta: FileMeta) -> Config:
         """The settings for one file, which may have some of its own."""
-        # A job folder may hold rows of an earlier version, without these keys.
+        # Who makes such a request without a list may leave these keys out.
         own = {
             "max_splits": meta.get("splits"),
             "max_tries": meta.get("tries"),

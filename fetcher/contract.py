@@ -14,7 +14,7 @@ from scrapy.http import Response
 
 # Request.meta keys
 META_FETCH = "fetch"
-"""Marks a file's Request: a :class:`FileMeta`, plain values only (it may be pickled)."""
+"""Marks a file's Request: a :class:`FileMeta`, plain values only (it may go through a queue)."""
 META_SINK = "fetch_sink"
 """Marks a range's Request: the :class:`RangeSink` that the handler fills. Never scheduled."""
 
@@ -63,7 +63,7 @@ class FileMeta(TypedDict):
     checksum: str | None
     """``algorithm:hex``, if the list says."""
 
-    # A job folder may hold rows of an earlier version, without these.
+    # Who makes such a request without a list may leave these out.
     sums: str | None
     """``algorithm:hex``, if the file of checksums says more than the list."""
     variant: str | None
