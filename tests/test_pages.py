@@ -48,3 +48,13 @@ def test_what_begins_as_a_page_does(head: bytes) -> None:
 )
 def test_what_does_not(head: bytes) -> None:
     assert not looks_like_page(head)
+
+
+@pytest.mark.parametrize(
+    ("junk", "end"),
+    [(b"<!---->", b""), (b"<!-- -->\n", b""), (b"<?xml?>", b""), (b"<!--", b"-->"), (b" \n", b"")],
+)
+def test_junk_before_a_page_is_read_once(junk: bytes, end: bytes) -> None:
+    """Each comment might be taken to end at any later end: 2 ** 146 ways to read 146 of them."""
+    assert not looks_like_page(junk * HEAD)
+    assert looks_like_page(junk * 50 + end + b"<html>")

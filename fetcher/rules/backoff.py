@@ -40,6 +40,10 @@ class Backoff:
         """The state after one more failed try; progress starts the count anew."""
         return replace(self, tries=1 if progress else self.tries + 1)
 
+    def afresh(self) -> Backoff:
+        """The state when there has been progress without any failure."""
+        return replace(self, tries=0)
+
     @property
     def exhausted(self) -> bool:
         """Whether there is no further try."""

@@ -14,8 +14,9 @@ HEAD = 1024
 
 _TYPES = ("text/html", "application/xhtml+xml")
 _ENDINGS = ("html", "htm", "xhtml", "xht", "shtml", "php", "asp", "aspx", "jsp", "cgi", "mhtml")
+# Nothing that is passed over is looked at twice: a server could keep the process busy for ever.
 _PAGE = re.compile(
-    rb"(?:\xef\xbb\xbf)?(?:\s|<!--.*?-->|<\?xml.*?\?>)*"
+    rb"(?:\xef\xbb\xbf)?(?>\s+|<!--(?>.*?-->)|<\?xml(?>.*?\?>))*+"
     rb"<(?:!doctype\s+html|html|head|body|title|script|meta|style)[\s>/]",
     re.IGNORECASE | re.DOTALL,
 )

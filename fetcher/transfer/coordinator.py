@@ -21,6 +21,7 @@ from fetcher.errors import (
     MirrorError,
     ProtocolError,
     ServerError,
+    StalledError,
     Stopped,
 )
 from fetcher.rules.backoff import Backoff
@@ -249,7 +250,6 @@ class Transfer:
         """Fill the writer's claim; false when that is better left to the other connections."""
         claim = writer.claim
         while claim.remaining:
-            before = claim.position
             response = await self._ask(writer, source)
             if response is None:
                 if not claim.whole and (
@@ -262,11 +262,17 @@ class Transfer:
             if response.status in (200, 206):
                 if writer.whole and self.intake.plan.ranges.size is None:
                     self.intake.end_of_whole(claim.position)
-                if claim.position > before or not claim.remaining:
+                if not claim.remaining or writer.got_on():
                     continue
             elif response.status == 416 and not claim.remaining:
                 return True
             delay = writer.next_try(crowding=False)
+            if delay is None and response.status in (200, 206):
+                raise StalledError(
+                    f"{redact(source.address)} stalled: its answers end early, each with so little "
+                    f"that it comes to less than {self._config.stall_speed} bytes a second; run "
+                    "again when its server is less busy, or bear with it (FETCHER_STALL_SPEED)"
+                )
             if delay is None:
                 raise refused(source.address, response.status, writer.reason)
             await writer.pause(delay)

@@ -194,10 +194,9 @@ class RangeWriter:
         self.silent = silent
         if crowding and self.turned_away():
             return None
-        gained = self.claim.position - self._best
-        progress = self._backoff.is_progress(gained, self._waited + self._lasted())
+        self._backoff = self._backoff.after_failure(progress=self._progressed())
         self._best = max(self._best, self.claim.position)
-        self._backoff = self._backoff.after_failure(progress=progress)
+        self._began = None
         if self._backoff.exhausted:
             return None
         self._owner.count_retry(self)
@@ -206,10 +205,21 @@ class RangeWriter:
         self._waited = self._backoff.delay()
         return self._waited
 
-    def _lasted(self) -> float:
-        """Seconds since the try's first request was sent, but those not allowed to be read in."""
-        began, self._began = self._began, None
-        return 0.0 if began is None else time.monotonic() - self.paused - began
+    def got_on(self) -> bool:
+        """Whether an answer that was right but shorter than asked was worth its time.
+
+        Otherwise it is a failed try: a server may answer each request with a single byte.
+        """
+        if not self._progressed():
+            return False
+        self._backoff = self._backoff.afresh()
+        self._best, self._began, self._waited = self.claim.position, None, 0.0
+        return True
+
+    def _progressed(self) -> bool:
+        # The time since the first request of the try, but that in which reading was not allowed.
+        lasted = 0.0 if self._began is None else time.monotonic() - self.paused - self._began
+        return self._backoff.is_progress(self.claim.position - self._best, self._waited + lasted)
 
     def turned_away(self) -> bool:
         """Ask the owner whether the failed try counts."""

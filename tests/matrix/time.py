@@ -6,8 +6,8 @@ import socket
 
 from tests.matrix.cases import KIB, Family, Outcome, Place, Row, content
 from tests.servers.exchange import Exchange
-from tests.servers.faults import Drip, Normal, Respond, Stall
-from tests.servers.resource import Resource
+from tests.servers.faults import Drip, Normal, Respond, ShortRange, Stall
+from tests.servers.resource import Fault, Resource
 
 family = Family("time", "Time")
 
@@ -129,6 +129,21 @@ def dripping(place: Place) -> Row:
         assert len(outcome.requests) <= TRIES * SPLITS
 
     return place.serve(Resource(content(), script=lambda _: Drip(300)), check=check)
+
+
+@family.case("answers each request with a few bytes, and honestly", STALLED, fails="StalledError")
+def crumbs(place: Place) -> Row:
+    """Twenty bytes in a twentieth of a second, each answer whole and right."""
+
+    def script(exchange: Exchange) -> Fault:
+        exchange.wait(0.05)
+        return ShortRange(20)
+
+    def check(outcome: Outcome) -> None:
+        assert len(outcome.requests) <= TRIES * SPLITS
+        assert "its answers end early" in outcome.report["error"]["message"]
+
+    return place.serve(Resource(content(), script=script), check=check)
 
 
 @family.case("is slow, but not slower than `FETCHER_STALL_SPEED`", PATIENT)
