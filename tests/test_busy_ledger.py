@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.crawl import start_crawl, wait_for, write_list
 from tests.servers.content import Content
+from tests.servers.exchange import Exchange
 from tests.servers.origin import Origin
 from tests.servers.resource import Gate, Resource
 
@@ -34,22 +35,27 @@ def test_transfers_go_on_meanwhile_and_a_stop_waits_for_nobody(
 ) -> None:
     out, gate = tmp_path / "out", Gate(after=100)
     part = out / "big.part"
+
+    def unanswered(exchange: Exchange) -> None:
+        while not gate.is_open:
+            exchange.wait(0.01)
+
     rows = [
         ("first", origin.add("/first", SMALL)),
         ("big", origin.add("/big", Resource(BIG, rate=BIG.size // 8))),
         ("held", origin.add("/held", Resource(SMALL, gate=gate))),
-        ("", origin.add("/unnamed", Resource(SMALL, headers=NAMED))),
+        ("", origin.add("/unnamed", Resource(SMALL, headers=NAMED, script=unanswered))),
     ]
     command: dict[str, Any] = {
         "out": out,
         "urls": write_list(tmp_path / "list.tsv", rows),
-        "settings": {"FETCHER_MAX_PARALLEL": 2, "FETCHER_MAX_SPLITS": 1},
+        "settings": {"FETCHER_MAX_PARALLEL": 3, "FETCHER_MAX_SPLITS": 1},
     }
     with start_crawl(**command) as crawl:
         gate.wait_until_held()
+        wait_for(lambda: origin.requests_for("/unnamed"), 10, "the last row")
         with locked(out):
             gate.open()
-            wait_for(lambda: origin.requests_for("/unnamed"), 10, "the next row")
             there = part.stat().st_size
             wait_for(lambda: part.stat().st_size > there + BIG.size // 16, 10, "what is in flight")
             at = time.monotonic()

@@ -5,7 +5,7 @@ about the files that such a server, or such a file, must not hold up.
 """
 
 import signal
-import threading
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,10 +53,15 @@ def test_a_file_that_is_refused_by_itself_holds_no_other_up(origin: Origin, tmp_
     gate, first = held(1)
     after, last = held(2)
     between = {f"{seed}": Resource(Content(SIZE, seed)) for seed in range(3, 7)}
+
+    def expired(exchange: Exchange) -> Status:
+        gate.wait_until_held()
+        return Status(403)
+
     rows = {
         "first": origin.add("/first", first),
         "never": origin.add("/never", Status(503, {"Retry-After": "1"})),
-        "expired": origin.add("/expired", Status(403)),
+        "expired": origin.add("/expired", Resource(Content(SIZE), script=expired)),
         **{name: origin.add(f"/{name}", resource) for name, resource in between.items()},
         "last": origin.add("/last", last),
     }
@@ -78,18 +83,20 @@ def test_a_file_that_is_refused_by_itself_holds_no_other_up(origin: Origin, tmp_
 
 
 class OneAtATime:
-    """As a server without threads: who comes meanwhile is accepted by the system, and waits."""
+    """As a server without threads: who comes meanwhile is accepted by the system, and waits until
+    those before have been served, or have gone."""
 
     def __init__(self) -> None:
-        self._busy = threading.Lock()
+        self._queue: deque[Exchange] = deque()
 
     def respond(self, exchange: Exchange, resource: Resource) -> None:
-        while not self._busy.acquire(blocking=False):
-            exchange.wait(0.01)
+        self._queue.append(exchange)
         try:
+            while self._queue[0] is not exchange:
+                exchange.wait(0.01)
             deliver(exchange, resource, plan(exchange, resource))
         finally:
-            self._busy.release()
+            self._queue.remove(exchange)
 
 
 @pytest.mark.parametrize("ranges", [True, False])

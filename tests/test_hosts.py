@@ -78,7 +78,27 @@ def test_silence_beside_others_is_about_their_number() -> None:
     in_loop(test)
 
 
-def test_silence_is_about_the_file_where_the_server_has_served_more_meanwhile() -> None:
+def test_who_has_just_been_served_is_still_taken_to_be() -> None:
+    """The server has not come to the next one in its queue yet."""
+
+    async def test() -> None:
+        host = Host()
+        first, waiting = serving(host, 1), silent(host)
+        host.rest(first[0])
+        assert host.turns_away(waiting, alone=True)
+        assert host.limit == 1
+        host.serve(first[0])
+        host.leave(first[0])
+        assert host.turns_away(waiting, alone=True)
+
+    in_loop(test)
+
+
+def test_silence_is_about_the_file_where_the_server_has_served_more_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hosts, "TURN_SECONDS", 0)
+
     async def test() -> None:
         host = Host()
         first, waiting = serving(host, 1), silent(host)

@@ -250,6 +250,7 @@ class Transfer:
         """Fill the writer's claim; false when that is better left to the other connections."""
         claim = writer.claim
         while claim.remaining:
+            before = claim.position
             response = await self._ask(writer, source)
             if response is None:
                 if not claim.whole and (
@@ -267,7 +268,7 @@ class Transfer:
             elif response.status == 416 and not claim.remaining:
                 return True
             delay = writer.next_try(crowding=False)
-            if delay is None and response.status in (200, 206):
+            if delay is None and claim.position > before:
                 raise StalledError(
                     f"{redact(source.address)} stalled: its answers end early, each with so little "
                     f"that it comes to less than {self._config.stall_speed} bytes a second; run "

@@ -12,6 +12,7 @@ served at a time while it lasted, and where who asked later than one in its turn
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -30,6 +31,10 @@ second, as long as that is refused."""
 
 FORBIDDEN_TRIALS = 3
 """Trials that end with 403 before the link is believed to have expired."""
+
+TURN_SECONDS = 0.1
+"""What a server may take from the end of one answer to the next one in its queue: that many are
+still taken to be served."""
 
 LOOK_SECONDS = 0.5
 """How often one who waits looks whether it is the first by now."""
@@ -82,6 +87,7 @@ class Host:
         self._inside: dict[RangeWriter, _Asking] = {}
         self._asked = 0
         self._serving: set[RangeWriter] = set()
+        self._rested: dict[RangeWriter, float] = {}
         self._queue: deque[_Waiting] = deque()
         self._proven = 0
         self._trial = False
@@ -130,11 +136,16 @@ class Host:
 
     def rest(self, writer: RangeWriter) -> None:
         """The writer's answer is over; it may ask for another."""
+        if writer not in self._serving:
+            return
         self._serving.discard(writer)
+        now = time.monotonic()
+        self._rested = {each: at for each, at in self._rested.items() if now - at < TURN_SECONDS}
+        self._rested[writer] = now
 
     def leave(self, writer: RangeWriter) -> None:
         """The writer asks for nothing more, or not for a while; the next one gets its turn."""
-        self._serving.discard(writer)
+        self.rest(writer)
         self._inside.pop(writer, None)
         self._admit()
 
@@ -143,7 +154,7 @@ class Host:
 
         :param alone: it is the only connection of its file.
         """
-        others = len(self._serving - {writer})
+        others = self._others(writer)
         if not self._adaptive or not others or writer.served:
             return False
         behind = writer.silent and self._only_waits(writer, others)
@@ -164,6 +175,19 @@ class Host:
         self.limit = others
         self._raise_at = asyncio.get_running_loop().time() + self._raise_seconds
         return writer.turn is not Turn.TRIAL or others >= self._proven
+
+    def _others(self, writer: RangeWriter) -> int:
+        """How many others are being served.
+
+        To the silent, one that has just been is one: the server has not come to the next yet.
+        """
+        others = self._serving - {writer}
+        asking = self._inside.get(writer)
+        if not writer.silent or asking is None:
+            return len(others)
+        since = time.monotonic() - TURN_SECONDS
+        lately = {each for each, at in self._rested.items() if at > since} - {writer}
+        return max(len(others), min(len(others | lately), asking.peak))
 
     def _only_waits(self, writer: RangeWriter, others: int) -> bool:
         """Whether a server that is silent may come to the writer once it is through with others."""
