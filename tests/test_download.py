@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,17 @@ MIB = 1 << 20
 URL = "http://127.0.0.1:9/x"
 CONTENT = Content(3000, seed=1)
 FAST = ("-s", "FETCHER_RETRY_BACKOFF=0.05")
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """What a command does to the process's logging does not outlast the test."""
+    loggers = [logging.getLogger(name) for name in (None, "scrapy", "scrapy.utils.log")]
+    before = [(each, each.level, [*each.filters], [*each.handlers]) for each in loggers]
+    yield
+    for logger, level, filters, handlers in before:
+        logger.filters, logger.handlers = filters, handlers
+        logger.setLevel(level)
 
 
 def download(out: Path, *args: str, stdin: str = "") -> CrawlResult:
@@ -75,6 +88,7 @@ def settings_of(out: Path, *args: str) -> Settings:
     return command.settings
 
 
+@pytest.mark.usefixtures("own_logging")
 def test_options_become_settings(tmp_path: Path) -> None:
     options = (
         ("--max-parallel", "3", "FETCHER_MAX_PARALLEL", 3),
@@ -158,6 +172,7 @@ def test_headers_go_to_the_origin_and_nowhere_else(origin: Origin, tmp_path: Pat
     assert "T0KEN" not in written
 
 
+@pytest.mark.usefixtures("own_logging")
 @pytest.mark.parametrize(
     ("args", "message"),
     [
