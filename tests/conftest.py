@@ -17,6 +17,9 @@ from hypothesis import HealthCheck, settings
 from tests.crawl import PROJECT
 from tests.servers.origin import Origin
 
+# Else each of some hundred crawls would compile the whole program anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("fetcher", deadline=None)
 # By hand, or every night: see tests/fuzz.

@@ -83,21 +83,17 @@ class TestCommand:
         for name in ("cut.bin", "busy.bin", "ftp-cut.bin", "sftp-cut.bin"):
             assert int(rows[name][6]) > 0, "retries"
 
-    def test_what_the_user_has_for_ssh_does_not_matter(
+    def test_keeps_the_files_where_it_is_told_whatever_the_user_has_for_ssh(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        keep = tmp_path / "kept"
         monkeypatch.setenv("HOME", str(tmp_path))
         (tmp_path / ".ssh").mkdir()
         (tmp_path / ".ssh" / "config").write_text("Host *\n  ProxyCommand false\n")
-        run = run_demo(tmp_path / "tmp")
-        assert run.returncode == 0, run.stdout + run.stderr
-        assert [path.name for path in (tmp_path / ".ssh").iterdir()] == ["config"]
-
-    def test_keeps_the_files_where_it_is_told(self, tmp_path: Path) -> None:
-        keep = tmp_path / "kept"
         run = run_demo(tmp_path / "tmp", "--keep", str(keep))
         assert run.returncode == 0, run.stdout + run.stderr
         assert str(keep) in run.stdout.replace("\n", "")
+        assert [path.name for path in (tmp_path / ".ssh").iterdir()] == ["config"]
         for file in demo_files():
             assert (keep / "fetched" / file.name).stat().st_size == file.size
         assert not list((keep / "fetched").glob("*.part*"))
