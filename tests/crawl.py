@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.memory import high_water_mark
+
 PROJECT = Path(__file__).resolve().parent.parent
 DEFAULTS = {"FETCHER_RETRY_BACKOFF": "0.05"}
 
@@ -126,10 +128,8 @@ class Crawl:
         """Whether the process has ended. Here alone it is waited for, for its use of memory."""
         if self.process.returncode is not None:
             return True
-        # The kernel's ru_maxrss of a program counts its parent's memory at the time of the exec,
-        # so that a large test run would pass for a large crawl. VmHWM begins anew; it is gone at
-        # the end, but only grows until then.
-        self._peak_rss = max(self._peak_rss, _high_water_mark(self.pid))
+        # It is gone at the end, but only grows until then.
+        self._peak_rss = max(self._peak_rss, high_water_mark(self.pid))
         pid, status, usage = os.wait4(self.pid, os.WNOHANG)
         if pid == 0:
             return False
@@ -226,18 +226,6 @@ def wait_for(
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {timeout} s in vain for {message}")
         time.sleep(0.01)
-
-
-def _high_water_mark(pid: int) -> int:
-    """The most memory a process had since its exec, in bytes; 0 where that cannot be told."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text("ascii")
-    except OSError:
-        return 0
-    for line in status.splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def _text(descriptor: int) -> str:

@@ -342,18 +342,15 @@ def test_comments_without_end_around_a_metalink_are_refused(tmp_path: Path) -> N
 def memory_of_reading(path: Path, first: int) -> tuple[int, int]:
     """How many rows a list has, and how many bytes more were used after the first ones."""
     script = (
-        "import re, sys\n"
-        "from pathlib import Path\n"
+        "import sys\n"
         "from fetcher.lists import open_list\n"
-        # Not ru_maxrss, which counts the parent's memory, too.
-        "def peak():\n"
-        "    status = Path('/proc/self/status').read_text()\n"
-        "    return int(re.search(r'VmHWM:\\s+(\\d+)', status)[1])\n"
+        "from tests.memory import high_water_mark as peak\n"
         "rows = iter(open_list(sys.argv[1]))\n"
         "first = int(sys.argv[2])\n"
         "for _ in range(first): next(rows)\n"
         "before = peak()\n"
-        "print(first + sum(1 for _ in rows), (peak() - before) << 10)\n"
+        "assert before\n"
+        "print(first + sum(1 for _ in rows), peak() - before)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, str(path), str(first)],
