@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import signal
 import socket
 import time
@@ -18,6 +19,7 @@ from fetcher.disk.journal import Journal
 from fetcher.rules.answers import Version
 from tests.conftest import CertificateAuthority
 from tests.crawl import CrawlResult, start_crawl, wait_for
+from tests.interruption import at_opening
 from tests.servers.content import Bytes, Content, Source
 from tests.servers.exchange import Record
 from tests.servers.faults import Stall, Status
@@ -332,3 +334,31 @@ def test_a_name_server_that_does_not_answer_keeps_nobody_waiting(tmp_path: Path)
     assert "Traceback" not in result.stderr
     assert {row["error"]["type"] for row in result.report} == {"Stopped"}
     assert {row["name"] for row in result.report} == set(schemes)
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_signal_before_the_first_row_is_read(
+    origin: Origin, tmp_path: Path, waiting: bool
+) -> None:
+    """Scrapy forgets one that comes before its engine runs, and would go through the whole list."""
+    rows = tmp_path / "list.txt"
+    with rows.open("w") as file:
+        file.writelines(f"{origin.url()}{n}\n" for n in range(50_000))
+    pipe = tmp_path / "sums"
+    os.mkfifo(pipe)
+    silent = os.open(pipe, os.O_RDWR)
+    os.write(silent, b"# what the command itself looks at\n")
+    arguments = {"checksums": str(pipe)} if waiting else {}
+    try:
+        with start_crawl(
+            tmp_path / "out", rows, settings=at_opening(), arguments=arguments
+        ) as crawl:
+            result = crawl.wait(timeout=20)
+    finally:
+        os.close(silent)
+
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "run the same command again to go on" in result.stderr
+    assert len(result.report) < 100
+    assert not waiting or not origin.requests

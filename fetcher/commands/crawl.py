@@ -7,7 +7,7 @@ import sys
 
 from scrapy.commands.crawl import Command as CrawlCommand
 
-from fetcher.commands.run import USAGE, complain, load_handler, quieten, run_crawl
+from fetcher.commands.run import USAGE, complain, load_handler, make_crawler, quieten, run_crawl
 from fetcher.errors import FetchError
 from fetcher.spiders.assignment import prepare
 from fetcher.spiders.fetch import FetchSpider
@@ -34,4 +34,5 @@ class Command(CrawlCommand):
         if args != [FetchSpider.name] or process is None:
             super().run(args, opts)
             return
-        self.exitcode = run_crawl(process, self._create_crawler(args[0]), **opts.spargs)
+        crawler = make_crawler(process, args[0])
+        self.exitcode = run_crawl(process, crawler, **opts.spargs)

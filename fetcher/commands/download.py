@@ -17,7 +17,15 @@ from scrapy import signals
 from scrapy.commands import ScrapyCommand
 
 from fetcher.commands import options
-from fetcher.commands.run import FAILED, USAGE, complain, load_handler, quieten, run_crawl
+from fetcher.commands.run import (
+    FAILED,
+    USAGE,
+    complain,
+    load_handler,
+    make_crawler,
+    quieten,
+    run_crawl,
+)
 from fetcher.config import Config
 from fetcher.errors import FetchError
 from fetcher.lists import BadRow, make_row
@@ -247,7 +255,7 @@ class Command(ScrapyCommand):
         from fetcher.items import FileItem
 
         process = cast("CrawlerProcessBase", self.crawler_process)
-        crawler = process.create_crawler(spider)
+        crawler = make_crawler(process, spider)
         # In a file: there may be a million.
         with tempfile.TemporaryFile("w+", encoding="utf-8") as failures:
 

@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
+from scrapy import Spider
 from scrapy.crawler import Crawler, CrawlerProcessBase
 from scrapy.settings import SETTINGS_PRIORITIES, Settings
 
@@ -19,6 +22,35 @@ from fetcher.contract import STAT_FILES, STAT_UNREPORTED, unusable
 from fetcher.errors import FetchError
 
 OK, FAILED, USAGE = 0, 1, 2
+
+LOOK_SECONDS = 0.02
+"""How often one who stops a crawl looks whether it has begun."""
+
+
+class StoppableCrawler(Crawler):
+    """A crawler that can be stopped while its spider is being opened, too.
+
+    Scrapy's forgets that, stops the reactor under it, and waits for whatever threads wait for; see
+    https://github.com/scrapy/scrapy/issues/6916
+    """
+
+    async def stop_async(self) -> None:
+        """See :class:`scrapy.crawler.Crawler`."""
+        while self.crawling and not self._runs():  # noqa: ASYNC110 - Scrapy has no event for it
+            await asyncio.sleep(LOOK_SECONDS)
+        await super().stop_async()
+
+    def _runs(self) -> bool:
+        with suppress(RuntimeError):  # there is no engine yet
+            return self.engine.running
+        return False
+
+
+def make_crawler(process: CrawlerProcessBase, spider: type[Spider] | str) -> Crawler:
+    """The crawler of a spider, which may be given by its name."""
+    if isinstance(spider, str):
+        spider = process.spider_loader.load(spider)
+    return StoppableCrawler(spider, process.settings, init_reactor=True)
 
 
 def complain(error: FetchError) -> None:

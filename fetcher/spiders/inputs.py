@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.contract import Send
-from fetcher.errors import InvalidRowError
+from fetcher.errors import InvalidRowError, Stopped
 from fetcher.lists import BadRow, ListSource, ListStream, Row, SumsIndex, open_list, open_sums
 from fetcher.spiders.assignment import Assignment
 from fetcher.spiders.remote import RemoteFile
@@ -55,6 +55,8 @@ class Inputs:
         :raises DiskError: there is no room for it.
         :raises Stopped: see :meth:`stop`.
         """
+        if self._stopped:
+            raise Stopped("stopped before the list was there: the same command goes on")
         self._receiving = asyncio.ensure_future(self._receive(send))
         await asyncio.shield(self._receiving)
 
@@ -85,9 +87,9 @@ class Inputs:
 
     def stop(self) -> None:
         """Wait no longer."""
+        self._stopped = True
         if self._receiving is None or self._receiving.done():
             return
-        self._stopped = True
         for remote in self._remote:
             remote.stop()
         if self.sums is not None:

@@ -16,7 +16,7 @@ from scrapy.crawler import AsyncCrawlerProcess
 from scrapy.settings import Settings
 from scrapy.utils.project import get_project_settings
 
-from fetcher.commands.run import FAILED, USAGE, load_handler, run_crawl
+from fetcher.commands.run import FAILED, USAGE, load_handler, make_crawler, run_crawl
 from fetcher.errors import FetchError
 from fetcher.lists import make_row
 from fetcher.spiders.assignment import prepare
@@ -75,7 +75,7 @@ def _run(job: Job, channel: Channel, lifeline: int, tell: Callable[[FetchError],
     process = AsyncCrawlerProcess(settings, install_root_handler=False)
     logging.root.addHandler(RelayHandler(channel))
     logging.root.setLevel(settings["LOG_LEVEL"])
-    crawler = process.create_crawler(spider)
+    crawler = make_crawler(process, spider)
     relay = Relay(crawler, channel, progress=job.get("progress", False))
     _watch(lifeline, relay.stop)
     status = run_crawl(process, crawler, signals=False, tell=tell, **arguments)

@@ -39,7 +39,6 @@ class Relay:
         self._count = 0
         self._look = create_looping_call(self._tell)
         self._stopping: asyncio.Task[None] | None = None
-        self._stop_wanted = False
         connect = crawler.signals.connect
         connect(self.item_scraped, signals.item_scraped)
         connect(self.spider_closed, signals.spider_closed)
@@ -52,9 +51,7 @@ class Relay:
 
     def stop(self) -> None:
         """End the crawl, now or as soon as it has begun; more than once does no harm."""
-        self._stop_wanted = True
-        # There is no engine before the crawl has begun, and it runs only a little later.
-        if self._look.running and self._crawler.engine.running and self._stopping is None:
+        if self._stopping is None:
             self._stopping = asyncio.ensure_future(self._crawler.stop_async())
 
     def engine_started(self) -> None:
@@ -98,8 +95,6 @@ class Relay:
         self._channel.send(event)
 
     def _tell(self) -> None:
-        if self._stop_wanted:
-            self.stop()
         if self._list != self._told:
             self._told = replace(self._list)
             self._channel.send({"kind": "list", "rows": self._told.rows, "whole": self._told.whole})
