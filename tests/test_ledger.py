@@ -178,7 +178,7 @@ def test_numbers_are_the_same_in_every_run(tmp_path: Path) -> None:
 def test_one_name_for_all_rows_is_soon_found_a_number(ledger: Ledger) -> None:
     count = 500
     queries: list[str] = []
-    ledger._db.set_trace_callback(queries.append)
+    ledger._database._db.set_trace_callback(queries.append)
     given = [ledger.claim_server_name(f"{key}", "a.tar") for key in range(count)]
     assert given == ["a.tar", *(f"a.{number}.tar" for number in range(1, count))]
     assert [ledger.claim_server_name(f"{key}", "a.tar") for key in range(count)] == given
