@@ -68,6 +68,7 @@ def test_a_server_may_send_less_than_was_asked_for() -> None:
         "bytes 5-/20",
         "bytes -9/20",
         "bytes 5-9/20, bytes 12-13/20",
+        "bytes\r\n 5-9/20",
         "bytes 0x5-9/20",
         "bytes \u0665-9/20",
         "bytes +5-9/20",

@@ -11,6 +11,7 @@ from scrapy.http import Response
 from fetcher.config import Config
 from fetcher.contract import META_FETCH, META_SINK, Answer, FileProgress, plain_row
 from fetcher.disk.ledger import Ledger
+from fetcher.disk.promises import Promises
 from fetcher.items import FileItem
 from fetcher.transfer.hosts import Hosts
 from fetcher.transfer.job import FileJob
@@ -21,7 +22,7 @@ URL = "http://127.0.0.1:9/x"
 def file_job(out: Path, ledger: Ledger, name: str) -> FileJob:
     meta = plain_row(name, str(out))
     request = Request(URL, meta={META_FETCH: meta})
-    return FileJob(request, Config(), send, ledger, Hosts(), FileProgress(name))
+    return FileJob(request, Config(), send, ledger, Hosts(), Promises(), FileProgress(name))
 
 
 async def send(request: Request) -> Response:

@@ -149,6 +149,35 @@ def test_full_disk(origin: Origin, small_disk: Path) -> None:
     assert large.first_difference(out / "large.bin") is None
 
 
+def test_what_a_full_disk_has_room_for_is_kept(origin: Origin, small_disk: Path) -> None:
+    """Files that leave no room for their journals could not be gone on with."""
+    out = small_disk / "out"
+    contents = {f"{number}.bin": Content(number * MIB * 3 // 2, number) for number in range(1, 8)}
+    url = " ".join(
+        origin.add(f"/{name}", Resource(content, rate=8 * MIB))
+        for name, content in contents.items()
+    )
+    received = 0
+    for _ in range(2):
+        full = run_crawl(out, url=url)
+        assert full.returncode == 1
+        assert "Traceback" not in full.stderr
+        failed = [row["error"] for row in full.report if row["status"] == "failed"]
+        assert failed
+        assert all("make room" in error["message"] for error in failed)
+        received += sum(row["received"] for row in full.report)
+    assert sum(row["size"] for row in full.report if row["status"] != "failed") >= 12 * MIB
+
+    subprocess.run(["mount", "-o", "remount,size=100M", small_disk], check=True)
+    last = run_crawl(out, url=url)
+
+    assert last.returncode == 0, last.stderr
+    for name, content in contents.items():
+        assert content.first_difference(out / name) is None
+    received += sum(row["received"] for row in last.report)
+    assert received < sum(content.size for content in contents.values()) + MIB
+
+
 def test_files_may_not_grow_so_large(origin: Origin, tmp_path: Path) -> None:
     """A limit of the process; a file system's (4 GiB on FAT) is told by the same error."""
     large = Content(4 * MIB, seed=1)

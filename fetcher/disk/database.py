@@ -6,6 +6,7 @@ made anew: what is in it is a convenience.
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import stat
 import time
@@ -15,7 +16,8 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any, TypeVar
 
-from fetcher.errors import DiskError, ForeignFileError, Stopped
+from fetcher.disk.room import free_bytes
+from fetcher.errors import DiskError, DiskFullError, ForeignFileError, Stopped
 
 T = TypeVar("T")
 
@@ -24,6 +26,9 @@ BUSY_SECONDS = 30.0
 
 LOOK_SECONDS = 0.1
 """How often one who waits looks whether the run is being stopped."""
+
+FULL_BYTES = 1 << 20
+"""With less room than this a disk is taken to be full."""
 
 _SUFFIXES = ("", "-wal", "-shm")
 """Of the files that SQLite keeps."""
@@ -65,7 +70,7 @@ class Database:
             except sqlite3.DatabaseError as error:
                 self._db = self._made_anew(error)
         except (OSError, sqlite3.Error) as error:
-            raise DiskError(f"{self._path} cannot be opened: {error}") from error
+            raise self._told("opened", error) from error
 
     def look_up(self, query: str, value: str) -> Any:
         """The first row; None for none, or where the file is broken."""
@@ -110,7 +115,7 @@ class Database:
                     broken.close()
                     return self._in_transaction(change)
         except (OSError, sqlite3.Error) as error:
-            raise DiskError(f"{self._path} cannot be written: {error}") from error
+            raise self._told("written", error) from error
 
     def close(self) -> None:
         """Close the file; twice does no harm."""
@@ -178,6 +183,17 @@ class Database:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'NORMAL'}")
         self._prepare(db)
+
+    def _told(self, what: str, error: Exception) -> DiskError:
+        code = _code(error) if isinstance(error, sqlite3.Error) else 0
+        with suppress(OSError):
+            # Of the file that processes share, SQLite only says that it could not be written.
+            full = code == sqlite3.SQLITE_IOERR and free_bytes(self._path.parent) < FULL_BYTES
+            if full or code == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) == errno.ENOSPC:
+                return DiskFullError(
+                    f"{self._path} cannot be {what}: its disk is full; make room and run again"
+                )
+        return DiskError(f"{self._path} cannot be {what}: {error}")
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=LOOK_SECONDS, check_same_thread=False)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fetcher.disk.allocation import allocate
 from fetcher.disk.journal import MAX_BYTES, BadJournalError, Journal, decode
-from fetcher.disk.room import Growth
+from fetcher.disk.room import Growth, usable_bytes
 from fetcher.disk.syncing import sync_folder
 from fetcher.errors import DiskError, DiskFullError, ForeignFileError, LockedError
 from fetcher.rules.names import ASIDE_SUFFIX, DECODED_SUFFIX, PART_SUFFIX, part_name
@@ -95,9 +95,12 @@ class Part:
     def allocate(self, offset: int, length: int) -> bool:
         """Reserve disk space for a range, in a thread; whether the file system can do that.
 
-        :raises DiskFullError: there is no room.
+        :raises DiskFullError: there is no room, but for that of the journals.
         """
         with self.told("given its room"):
+            missing = length if self.size is None else min(length, self.size - self.allocated())
+            if missing > usable_bytes(self.path.parent):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return allocate(self._fd, offset, length)
 
     def release_spare(self) -> None:

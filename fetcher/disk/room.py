@@ -11,6 +11,7 @@ CHECK_BYTES = 8 << 20
 """At most so many bytes are written until the room is looked at again."""
 
 _MOST_KEPT = 64 << 20
+_LEAST_KEPT = 4 << 20
 
 
 def free_bytes(folder: Path) -> int:
@@ -19,10 +20,16 @@ def free_bytes(folder: Path) -> int:
     return usage.f_bavail * usage.f_frsize
 
 
-def _reserve(folder: Path) -> int:
-    """Bytes that a body without end leaves for journals and the report, and for others."""
+def usable_bytes(folder: Path) -> int:
+    """Bytes that files of known sizes may take: without room for their journals, the memory of what
+    is completed and the report, what has been fetched could not be gone on with."""
+    return max(0, free_bytes(folder) - _reserve(folder, _LEAST_KEPT))
+
+
+def _reserve(folder: Path, most: int = _MOST_KEPT) -> int:
+    """Bytes that a body without end leaves for all that, and for others."""
     usage = os.statvfs(folder)
-    return min(_MOST_KEPT, usage.f_blocks * usage.f_frsize // 20)
+    return min(most, usage.f_blocks * usage.f_frsize // 20)
 
 
 def spare_bytes(folder: Path) -> int:

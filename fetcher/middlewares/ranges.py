@@ -27,6 +27,7 @@ from fetcher.contract import (
     stopping,
 )
 from fetcher.disk.ledger import Ledger
+from fetcher.disk.promises import Promises
 from fetcher.errors import Stopped
 from fetcher.items import FileItem
 from fetcher.rules.bucket import Bucket
@@ -59,6 +60,7 @@ class RangeMiddleware:
         self._opening = asyncio.Lock()
         self._stopping = Event()
         self._hosts = Hosts()
+        self._promises = Promises()
         limit = self._config.rate_limit
         self._bucket = Bucket(limit) if limit else None
         self._stopped: Stopped | None = None
@@ -97,6 +99,7 @@ class RangeMiddleware:
                 self._crawler.engine.download_async,
                 ledger,
                 self._hosts,
+                self._promises,
                 progress,
                 self._bucket,
             )

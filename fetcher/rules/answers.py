@@ -14,7 +14,7 @@ from fetcher.contract import Answer
 from fetcher.errors import ChangedError, ProtocolError, RangesRefusedError
 
 _CONTENT_RANGE = re.compile(
-    r"bytes\s+(?:(\d{1,19})-(\d{1,19})|(\*))/(\d{1,19}|\*)", re.IGNORECASE | re.ASCII
+    r"bytes[ \t]+(?:(\d{1,19})-(\d{1,19})|(\*))/(\d{1,19}|\*)", re.IGNORECASE | re.ASCII
 )
 _DIGITS = re.compile(r"\d{1,19}", re.ASCII)
 _STRONG_ETAG = re.compile(r'"[^"]*"')

@@ -142,7 +142,8 @@ class FetchSpider(Spider):
         request: Request = failure.request  # type: ignore[attr-defined]
         meta: FileMeta = request.meta[META_FETCH]
         error = failure.value or RuntimeError("no reason given")
-        self.logger.error("%s failed", meta["name"], exc_info=error)
+        if not isinstance(error, FetchError):
+            self.logger.error("%s failed", meta["name"], exc_info=error)
         yield _failed(meta["name"], request.url, error, meta["line"], meta.get("number"))
 
     def note_item(self, item: object) -> None:

@@ -21,6 +21,7 @@ from fetcher.config import Config
 from fetcher.contract import META_FETCH, FileProgress, Send, plain_row
 from fetcher.disk.ledger import Ledger
 from fetcher.disk.part import Part
+from fetcher.disk.promises import Promises
 from fetcher.errors import FetchError, InvalidListError, Stopped
 from fetcher.items import FileItem
 from fetcher.rules.headers import merge_headers
@@ -132,6 +133,7 @@ class RemoteFile:
             send,
             ledger,
             self._hosts,
+            Promises(),
             FileProgress(self._mine),
         )
         self._job = job

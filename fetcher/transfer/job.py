@@ -26,8 +26,8 @@ from fetcher.contract import (
 from fetcher.disk.digest import FileHash
 from fetcher.disk.ledger import Ledger
 from fetcher.disk.part import Part
-from fetcher.disk.room import free_bytes
-from fetcher.errors import DiskFullError, FetchError, Stopped
+from fetcher.disk.promises import Promises
+from fetcher.errors import FetchError, Stopped
 from fetcher.items import FileItem
 from fetcher.rules.answers import Version, version_of
 from fetcher.rules.bucket import Bucket
@@ -71,6 +71,7 @@ class FileJob:
     :param send: asks a server, see :class:`fetcher.transfer.coordinator.Transfer`.
     :param ledger: what earlier runs completed in the output folder.
     :param hosts: what is known of the servers.
+    :param promises: what room on the disk is spoken for.
     :param progress: kept up to date for displays.
     :param bucket: the rate that all connections of the crawl share; None for no limit.
     """
@@ -82,6 +83,7 @@ class FileJob:
         send: Send,
         ledger: Ledger,
         hosts: Hosts,
+        promises: Promises,
         progress: FileProgress,
         bucket: Bucket | None = None,
     ) -> None:
@@ -92,6 +94,8 @@ class FileJob:
         self._send = send
         self._ledger = ledger
         self._hosts = hosts
+        self._promises = promises
+        self._promised: Part | None = None
         self._progress = progress
         self._bucket = bucket
         self._out = Path(meta["out"])
@@ -120,6 +124,9 @@ class FileJob:
                 "message": error.message,
                 "line": self._meta["line"],
             }
+        finally:
+            if self._promised is not None:
+                self._promises.take_back(self._promised)
         item.seconds = round(time.monotonic() - began, 3)
         return item
 
@@ -236,7 +243,9 @@ class FileJob:
         self._take_server_name()
         if self._transfer is not None:
             intake = self._transfer.intake
-            self._check_room(intake.part, version.size)
+            if version.size is not None:
+                self._promised = intake.part
+                self._promises.give(intake.part, version.size)
             self._compute(intake, version)
             intake.resource.verifiable = self._expectations.verifiable
 
@@ -268,17 +277,6 @@ class FileJob:
         intake.part.discard()
         intake.part.close()
         intake.adopt(place.part)
-
-    def _check_room(self, part: Part, size: int | None) -> None:
-        if size is None:
-            return
-        needed = size - part.allocated()
-        free = free_bytes(part.path.parent)
-        if needed > free:
-            raise DiskFullError(
-                f"{part.path} needs {needed} bytes more, but {part.path.parent} has only {free} "
-                "left: make room and run again"
-            )
 
     # --- what stands there ------------------------------------------------------------------------
 
