@@ -25,6 +25,7 @@ STAT_RESUMED = "fetcher/bytes/resumed"
 STAT_RETRIES = "fetcher/retries"
 STAT_RESTARTS = "fetcher/restarts"
 STAT_UNREPORTED = "fetcher/unreported"
+STAT_RETRY_ROWS = "fetcher/retry_rows"
 
 # Signals
 file_started = object()

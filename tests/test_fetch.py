@@ -13,7 +13,7 @@ import pytest
 
 from fetcher.disk.ledger import Ledger
 from tests.conftest import CertificateAuthority
-from tests.crawl import run_crawl, start_crawl, wait_for, write_list
+from tests.crawl import run_crawl, run_scrapy, start_crawl, wait_for, write_list
 from tests.servers.content import Content
 from tests.servers.exchange import Exchange
 from tests.servers.faults import (
@@ -620,10 +620,28 @@ def test_wrong_usage_is_one_line_and_status_2(
 
 
 @pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["fech", "-a", "url=http://h/x"], "there is no spider 'fech', only fetch"),
+        (["fetch", "list.txt"], "scrapy crawl fetch -a urls=list.txt"),
+        ([], "no spider is named"),
+    ],
+)
+def test_a_wrong_spider_is_wrong_usage(tmp_path: Path, args: list[str], words: str) -> None:
+    result = run_scrapy("crawl", *args, out=tmp_path)
+
+    assert result.returncode == 2
+    assert result.stderr.startswith("fetcher: ")
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
     ("name", "value", "advice"),
     [
         ("FETCHER_MAX_SPLITS", "many", "=many: give a whole number from 1 on"),
         ("FETCHER_RATE_LIMIT", "abc", ": 'abc' is no size; write bytes, or 8M, 1G"),
+        ("CONCURRENT_REQUESTS_PER_DOMAIN", "0", "=0: give a whole number from 1 on"),
         ("FETCHER_RATE_LIMIT", "-1", ": '-1' is no size; write bytes, or 8M, 1G"),
     ],
 )
@@ -727,6 +745,37 @@ def test_each_scheme_has_its_proxy(
     assert not any("proxy-authorization" in record.headers for record in tls.requests)
     assert rows["near.bin"]["error"]["type"] == "CertificateError"
     assert "s3cret" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        ("http://127.0.0.1:1", "the proxy http://127.0.0.1:1 refused the connection"),
+        ("socks5://u:pw@127.0.0.1:1", "the proxy socks5://127.0.0.1:1 "),
+        ("http://no.invalid", "the proxy http://no.invalid "),
+    ],
+)
+def test_a_proxy_that_leads_nowhere_is_named(
+    origin: Origin, tmp_path: Path, proxy: str, words: str
+) -> None:
+    """And not the server, which has nothing to do with it."""
+    urls = f"{origin.add('/a.bin', Content(10))} https://127.0.0.1:9/b.bin"
+    result = run_crawl(
+        tmp_path / "out",
+        url=urls,
+        settings={"FETCHER_MAX_TRIES": 1, "FETCHER_CONNECT_TIMEOUT": 5},
+        env={"http_proxy": proxy, "https_proxy": proxy},
+    )
+
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    for name in ("a.bin", "b.bin"):
+        message = result.by_name[name]["error"]["message"]
+        assert message.startswith(words)
+        assert "check http_proxy and https_proxy" in message
+    if proxy.startswith("socks"):
+        assert "a kind that is not known" in result.by_name["a.bin"]["error"]["message"]
+    assert not origin.requests
 
 
 def test_a_proxy_gets_its_login_wherever_redirects_lead_and_nobody_else_does(

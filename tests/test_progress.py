@@ -444,7 +444,7 @@ def test_the_line_of_a_log() -> None:
             FileItem("failed", "a", received=MIB),
             [
                 "report: /o o/report-1-of-2.jsonl",
-                "run the same command again to go on; what failed is in retry.tsv, too",
+                "run the same command again to go on; what failed is in retry-1-of-2.tsv, too",
             ],
         ),
         (
@@ -463,7 +463,7 @@ def test_the_summary_tells_how_to_go_on(
     tally = Tally(0.0)
     tally.scraped(item)
     tally.look(2.0)
-    counts, *others = summary(tally, spider, reason)
+    counts, *others = summary(tally, spider, reason, tally.files["failed"])
     assert counts == f"{tally.counts()}, 1.0 MiB in 0:00:02 (512 KiB/s)"
     assert others == expected
 
@@ -535,9 +535,7 @@ def test_mode_log_closes_with_a_line(caplog: pytest.LogCaptureFixture, mode: str
     assert warning == ("WARNING", WARNING)
     assert closing[0] == "INFO"
     assert closing[1].startswith("5 done, 0 unchanged, 1 failed, 500 B in 0:00:00 (")
-    assert closing[1].endswith(
-        "/s); run the same command again to go on; what failed is in retry.tsv, too"
-    )
+    assert closing[1].endswith("/s); run the same command again to go on")
 
 
 def test_mode_log_does_not_import_what_only_bars_need() -> None:
@@ -577,10 +575,7 @@ def test_mode_bar_draws_and_puts_everything_back(
     assert lines[1].split() == ["Failed", "Error"]
     assert lines[2].split(maxsplit=1)[0].startswith("evil")
     assert lines[3].startswith("5 done, 0 unchanged, 1 failed, 500 B in 0:00:00")
-    assert (
-        " ".join(lines[4:])
-        == "run the same command again to go on; what failed is in retry.tsv, too"
-    )
+    assert " ".join(lines[4:]) == "run the same command again to go on"
     assert screen.cursor
 
 

@@ -73,6 +73,7 @@ def test_failed_rows_can_be_given_back(origin: Origin, tmp_path: Path) -> None:
 
     retry = out / "retry.tsv"
     assert first.returncode == 1
+    assert "; 3 of what failed are in retry.tsv, too" in first.stderr
     assert retry.stat().st_mode & 0o777 == 0o600
     assert "S3CRET" not in first.stderr + (out / "report.jsonl").read_text()
     signed = origin.url("/a.bin", userinfo=login) + "?sig=S3CRET"
@@ -86,6 +87,7 @@ def test_failed_rows_can_be_given_back(origin: Origin, tmp_path: Path) -> None:
     origin.add("/b.bin", content)
     second = run_crawl(out, urls=retry, settings=QUICK)
     assert second.returncode == 1
+    assert "; what failed is in retry.tsv, too" in second.stderr
     assert [row.name for row in rows(retry)] == ["same.1"]
     assert second.by_name["x/a.bin"]["verified_by"][-1] == "sha256"
 

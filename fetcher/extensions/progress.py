@@ -108,7 +108,8 @@ class Progress:
         self._tally.look(time.monotonic())
         self.close()
         if self._display is not None:
-            self._display.summarise(summary(self._tally, spider, reason))
+            to_retry = spider.crawler.stats.get_value(contract.STAT_RETRY_ROWS, 0)
+            self._display.summarise(summary(self._tally, spider, reason, to_retry))
 
     def say_nothing(self) -> None:
         """There has been nothing to show, and what is wrong is told elsewhere."""

@@ -20,7 +20,7 @@ from scrapy.crawler import Crawler
 from scrapy.exceptions import NotConfigured
 from scrapy.utils.asyncio import run_in_thread
 
-from fetcher.contract import META_FETCH, STAT_UNREPORTED, plain_headers
+from fetcher.contract import META_FETCH, STAT_RETRY_ROWS, STAT_UNREPORTED, plain_headers
 from fetcher.disk.seen import Seen
 from fetcher.extensions.report import ReportFile
 from fetcher.items import FileItem
@@ -70,7 +70,7 @@ class RetryList:
         if not isinstance(report, str):
             return
         path = Path(unquote(urlsplit(report).path))
-        self._path = path.with_name("retry" + path.stem.removeprefix("report") + ".tsv")
+        self._path = retry_path(path)
         if self._path.exists():
             self._seen = Seen()
         self._file = ReportFile(self._path, 0o600)
@@ -91,6 +91,7 @@ class RetryList:
             self._left_out += 1
             return
         self._write(self._file, line)
+        self._crawler.stats.inc_value(STAT_RETRY_ROWS)
 
     async def spider_closed(self, spider: Spider, reason: str) -> None:
         """Put the list in its place, or take away one that is of no use any more."""
@@ -161,6 +162,11 @@ class RetryList:
         logger.error(
             "%s lacks %d rows: %s; make room and run the same list again", path, count, reason
         )
+
+
+def retry_path(report: Path) -> Path:
+    """Where the list stands beside a report."""
+    return report.with_name("retry" + report.stem.removeprefix("report") + ".tsv")
 
 
 def _line(request: Request) -> bytes | None:

@@ -12,6 +12,7 @@ from scrapy import Spider
 
 from fetcher.contract import FileProgress
 from fetcher.extensions import figures
+from fetcher.extensions.retry_list import retry_path
 from fetcher.extensions.tally import Tally
 
 logger = logging.getLogger("fetcher.progress")
@@ -71,8 +72,11 @@ def _file(progress: FileProgress) -> str:
     return f"{name} {done}"
 
 
-def summary(tally: Tally, spider: Spider, reason: str) -> list[str]:
-    """What has become of the run, where its report is, and how to go on."""
+def summary(tally: Tally, spider: Spider, reason: str, to_retry: int = 0) -> list[str]:
+    """What has become of the run, where its report is, and how to go on.
+
+    :param to_retry: how many failed rows are in the list that can be given back.
+    """
     received, elapsed = figures.size(tally.received), figures.duration(tally.elapsed)
     lines = [f"{tally.counts()}, {received} in {elapsed} ({figures.rate(tally.mean_speed)})"]
     out = getattr(spider, "out", None)
@@ -82,7 +86,10 @@ def summary(tally: Tally, spider: Spider, reason: str) -> list[str]:
     failed = tally.files["failed"]
     if failed or reason != "finished":
         why = "" if reason == "finished" else f"stopped ({reason}): "
-        where = "; what failed is in retry.tsv, too" if failed else ""
+        where = ""
+        if report and to_retry:
+            what = "what failed is" if to_retry >= failed else f"{to_retry} of what failed are"
+            where = f"; {what} in {retry_path(Path(_path(str(report)))).name}, too"
         lines.append(f"{why}run the same command again to go on{where}")
     return lines
 

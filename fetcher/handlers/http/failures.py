@@ -17,6 +17,7 @@ from twisted.web.client import (
     ResponseFailed,
     ResponseNeverReceived,
 )
+from twisted.web.error import SchemeNotSupported
 
 from fetcher.errors import (
     ConnectionFailedError,
@@ -34,15 +35,23 @@ _WRAPPERS = (
     RequestGenerationFailed,
 )
 
+_NO_WAY = (
+    tx.ConnectError,  # and all that are one: refused, timed out, no route, no such name
+    tx.DNSLookupError,
+    SchemeNotSupported,
+)
+
 _SHORT = ("the connection broke", "the server ", "nothing ")
 """How the errors begin that do not tell which file they are about."""
 
 
-def translated(error: BaseException, url: str) -> BaseException:
+def translated(error: BaseException, url: str, proxy: str | None = None) -> BaseException:
     """The :class:`FetchError` for what went wrong while ``url`` was asked.
 
     Errors that are of this project already, and what is no error of a server, come back as they
     are.
+
+    :param proxy: that by which it was asked: without it, there is no way to the server.
     """
     host = urlsplit(url).netloc.rpartition("@")[2]
     for cause in _causes(error):
@@ -51,6 +60,8 @@ def translated(error: BaseException, url: str) -> BaseException:
         if isinstance(cause, VerificationError) or _is_untrusted(cause):
             return reasons.untrusted(host)
     for cause in _causes(error):
+        if proxy is not None and isinstance(cause, _NO_WAY):
+            return _no_proxy(cause, redact(proxy))
         if isinstance(cause, tx.DNSLookupError):
             return reasons.not_found(host)
         if isinstance(cause, tx.ConnectionRefusedError):
@@ -72,6 +83,17 @@ def translated(error: BaseException, url: str) -> BaseException:
     if isinstance(error, _WRAPPERS):
         return reasons.broken(host)
     return error
+
+
+def _no_proxy(error: BaseException, proxy: str) -> ConnectionFailedError:
+    what = "cannot be reached"
+    if isinstance(error, SchemeNotSupported):
+        what = "is of a kind that is not known here"
+    elif isinstance(error, tx.ConnectionRefusedError):
+        what = "refused the connection"
+    elif isinstance(error, tx.TimeoutError):
+        what = "did not answer in time"
+    return ConnectionFailedError(f"the proxy {proxy} {what}: check http_proxy and https_proxy")
 
 
 def _located(error: BaseException, url: str) -> BaseException:

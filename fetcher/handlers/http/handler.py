@@ -63,7 +63,7 @@ class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
         try:
             return await self._stream(request, url, sink)
         except Exception as error:
-            reason = translated(error, url)
+            reason = translated(error, url, request.meta.get("proxy"))
             if sink.stopped is not None:
                 reason = sink.stopped
             if reason is error:
