@@ -70,6 +70,18 @@ def run(script: str, *arguments: str, given: bytes = b"") -> str:
 # Formats
 
 
+def test_a_column_that_may_be_a_misspelt_checksum_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "x.tsv"
+    path.write_text(f"filename\turl\tsha-256\tlicence\na\thttp://h/a\t{'0' * 64}\tfree\n")
+    (row,) = read(path)
+    assert isinstance(row, Row)
+    assert row.checksum is None
+    (told,) = caplog.messages
+    assert told.startswith("the column 'sha-256' of the list is not known")
+
+
 def test_tsv_with_the_header_of_data_sets(tmp_path: Path) -> None:
     content = "file_name\tcdn_link\na.tar\thttps://h/1?oh=2&oe=3\nb/c.tar\thttp://h:81/2#x\n"
     assert rows_of(tmp_path, "x.tsv", content) == [

@@ -180,6 +180,7 @@ def test_after_a_crawl(origin: Origin, tmp_path: Path) -> None:
     assert told.returncode == 1
     assert (first, last) == ("b.bin: OK", "2 files: 1 right, 1 wrong")
     assert second.startswith("a.bin: sha256 differs, it is ")
+    assert told.stderr.startswith("fetcher: the same crawl fetches what is missing")
 
 
 def test_wrong_usage_is_one_line(tmp_path: Path) -> None:

@@ -30,6 +30,9 @@ _SHOWN = 2000
 """Characters of a line that are shown."""
 
 
+_ADVICE = "the same crawl fetches what is missing, and what is wrong once you have removed it"
+
+
 class Command(ScrapyCommand):
     """Compare folders with their reports and ``SHA256SUMS``."""
 
@@ -132,6 +135,8 @@ def _verify(checklists: list[Checklist], verbose: bool) -> int:
     files = "1 file" if counts.total() == 1 else f"{counts.total()} files"
     verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
     sys.stdout.write(f"{files}: {verdicts}\n")
+    if not right:
+        sys.stderr.write(f"fetcher: {_ADVICE}\n")
     sys.stdout.flush()
     return 0 if right else 1
 
