@@ -360,3 +360,13 @@ def memory_of_reading(path: Path, first: int) -> tuple[int, int]:
     )
     rows, growth = map(int, done.stdout.split())
     return rows, growth
+
+
+@pytest.mark.parametrize("address", ["http://[x/f", "http://a\u2100b/f", "gopher://h/f"])
+def test_aria2s_folder_below_an_address_that_is_none(tmp_path: Path, address: str) -> None:
+    (tmp_path / "x.aria2").write_text(f"{address}\n  dir=a\nhttp://h/ok\n  dir=b\n", "utf-8")
+    with open_list(str(tmp_path / "x.aria2")) as source:
+        bad, good = source
+    assert isinstance(bad, BadRow)
+    assert isinstance(good, Row)
+    assert good.name == "b/ok"

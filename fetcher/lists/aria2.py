@@ -30,12 +30,12 @@ class _Entry:
         name, folder = self.fields.get("name", ""), self.fields.pop("dir", "")
         if self.error is not None:
             return bad_row(self.line, self.error, name, url)
-        if folder:
-            name = name or names.safe_name(urls.last_segment(url)) or "index"
-            self.fields["name"] = f"{folder.removeprefix('./').rstrip('/')}/{name}"
-        mirrors = " ".join(self.addresses[1:])
-        fields = {"url": url, "mirrors": mirrors, **self.fields}
-        return make_row(self.line, fields, tuple(self.headers))
+        fields = {"url": url, "mirrors": " ".join(self.addresses[1:]), **self.fields}
+        row = make_row(self.line, fields, tuple(self.headers))
+        if not folder or isinstance(row, BadRow):
+            return row
+        name = f"{folder.removeprefix('./').rstrip('/')}/{name or names.url_name(row.url)}"
+        return make_row(self.line, {**fields, "name": name}, tuple(self.headers))
 
 
 def read_aria2(lines: Iterable[Line]) -> Iterator[Row | BadRow]:

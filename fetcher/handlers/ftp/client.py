@@ -34,6 +34,10 @@ class OutOfStepError(EOFError):
     """A reply that does not belong to the command: the connection cannot be used any more."""
 
 
+_LONGEST = 1000
+"""Characters of a reply that names a port."""
+
+
 class RestartRefused(Exception):  # noqa: N818 - an answer, not an error
     """The server begins a file at its start only."""
 
@@ -173,6 +177,9 @@ class FTPClient(ftplib.FTP_TLS):
         reply = self._passive()
         parse = ftplib.parse229 if reply.startswith("229") else ftplib.parse227
         peer = (self._connection.getpeername(),) if parse is ftplib.parse229 else ()
+        if len(reply) > _LONGEST:
+            # Looking for a port in it could take seconds.
+            raise OutOfStepError("a reply that names no port")
         try:
             port = int(parse(reply, *peer)[1])
         except (ftplib.Error, ValueError, IndexError) as error:
