@@ -3,7 +3,10 @@
 import asyncio
 from collections.abc import Iterator
 
+import pytest
+
 from fetcher.contract import ListProgress
+from fetcher.errors import InvalidListError
 from fetcher.lists import BadRow, Row
 from fetcher.rules.pieces import Pieces
 from fetcher.spiders.feed import AHEAD, AHEAD_BYTES, RowFeed
@@ -34,6 +37,21 @@ def most_ahead(row: Row, count: int) -> int:
 
     assert asyncio.run(main()) == count
     return most
+
+
+def test_whatever_goes_wrong_in_the_thread_ends_the_list() -> None:
+    def rows() -> Iterator[Row]:
+        yield Row(1, "http://h/a", None, None, None, ())
+        raise ValueError("nobody has thought of this")
+
+    async def main() -> None:
+        feed = RowFeed(rows(), lambda row: row.memory, ListProgress())
+        async with asyncio.timeout(10):
+            async for _ in feed:
+                pass
+
+    with pytest.raises(InvalidListError, match="nobody has thought of this"):
+        asyncio.run(main())
 
 
 def test_few_rows_are_read_ahead() -> None:

@@ -370,3 +370,9 @@ def test_aria2s_folder_below_an_address_that_is_none(tmp_path: Path, address: st
     assert isinstance(bad, BadRow)
     assert isinstance(good, Row)
     assert good.name == "b/ok"
+
+
+def test_a_prefix_that_nobody_has_declared(tmp_path: Path) -> None:
+    file = "<file name='a'><url>http://h/1</url></file>"
+    with pytest.raises(InvalidListError, match="well-formed"):
+        read(tmp_path, f"{HEAD}{file}<a:b/></metalink>")

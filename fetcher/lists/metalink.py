@@ -92,8 +92,9 @@ def _local_name(element: Any, label: str) -> str | None:
     """The element's name, None for one of another vocabulary."""
     if not isinstance(element.tag, str):
         raise InvalidListError(f"{label} holds an entity, which a Metalink does not need")
-    tag = etree.QName(element)
-    return tag.localname if tag.namespace in _NAMESPACES else None
+    # Not by QName, which refuses what stands under a prefix that nobody has declared.
+    namespace, _, name = element.tag.rpartition("}")
+    return name if namespace.removeprefix("{") in _NAMESPACES else None
 
 
 def _forget_before(element: Any) -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Generic, TypeVar
 
 from fetcher.contract import ListProgress
-from fetcher.errors import FetchError
+from fetcher.errors import FetchError, InvalidListError
 
 T = TypeVar("T")
 
@@ -88,6 +88,8 @@ class RowFeed(Generic[T]):
                     return
         except FetchError as error:
             self._put(error)
+        except Exception as error:  # noqa: BLE001 - else who waits for a row would wait for ever
+            self._put(InvalidListError(f"the list cannot be read any further: {error}"))
         self._progress.whole = True
         self._put(None)
 
