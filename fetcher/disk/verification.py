@@ -38,6 +38,7 @@ class Verification:
         self._tell = tell
         self._tick = tick
         self._read = 0
+        self._begun: set[Inspection] = set()
         self._running: dict[Future[None], Inspection] = {}
 
     def run(self) -> None:
@@ -58,7 +59,7 @@ class Verification:
                 moving = sum(each.position for each in self._running.values())
                 self._tick(self._read + moving)
         finally:
-            for inspection in self._running.values():
+            for inspection in self._begun:
                 inspection.stop()
             pool.shutdown(cancel_futures=True)
         for name in self._checklist.unfinished():
@@ -66,10 +67,13 @@ class Verification:
 
     def _start(self, pool: ThreadPoolExecutor, waiting: Iterator[Inspection]) -> None:
         for inspection in waiting:
+            # Before it runs: Ctrl-C may come in between, and nobody else would ever stop it.
+            self._begun.add(inspection)
             self._running[pool.submit(inspection.run)] = inspection
 
     def _finish(self, future: Future[None]) -> None:
         inspection = self._running.pop(future)
+        self._begun.discard(inspection)
         future.result()
         self._read += inspection.position
         self._count(inspection.entry.name, inspection.problem, inspection.verdict)
