@@ -66,12 +66,13 @@ class Config:
     ftp_tls: str = "auto"
     max_size: int = 0
     verify_certificates: bool = True
-    per_host: int = 16
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Config:
         """:raises InvalidSettingError: naming the setting, its value and what it may be."""
         read = _Reader(settings)
+        # Only Scrapy uses it; it takes 0, too, and then asks for nothing for ever.
+        read.integer("CONCURRENT_REQUESTS_PER_DOMAIN", 16, least=1)
         return cls(
             output_dir=str(settings.get("FETCHER_OUTPUT_DIR") or "output"),
             max_parallel=read.integer("FETCHER_MAX_PARALLEL", cls.max_parallel, least=1),
@@ -102,8 +103,6 @@ class Config:
             ftp_tls=read.choice("FETCHER_FTP_TLS", cls.ftp_tls, FTP_TLS_MODES),
             max_size=read.size("DOWNLOAD_MAXSIZE", cls.max_size),
             verify_certificates=read.flag("DOWNLOAD_VERIFY_CERTIFICATES", cls.verify_certificates),
-            # Scrapy takes 0, too, and then asks for nothing for ever.
-            per_host=read.integer("CONCURRENT_REQUESTS_PER_DOMAIN", cls.per_host, least=1),
         )
 
     def of_file(self, meta: FileMeta) -> Config:

@@ -98,6 +98,7 @@ class Part:
         :raises DiskFullError: there is no room, but for that of the journals.
         """
         with self.told("given its room"):
+            # Whoever promised the room (see Promises) cannot know what other processes have taken.
             missing = length if self.size is None else min(length, self.size - self.allocated())
             if missing > usable_bytes(self.path.parent):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -102,7 +102,7 @@ class QuietLogFormatter(LogFormatter):
     ) -> LogFormatterResult | None:
         return None
 
-    def scraped(  # type: ignore[override]
+    def scraped(  # type: ignore[override] # as above
         self, item: Any, response: Response | Failure | None, spider: Spider
     ) -> LogFormatterResult | None:
         return None

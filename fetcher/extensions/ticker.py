@@ -81,15 +81,16 @@ def summary(tally: Tally, spider: Spider, reason: str, to_retry: int = 0) -> lis
     lines = [f"{tally.counts()}, {received} in {elapsed} ({figures.rate(tally.mean_speed)})"]
     out = getattr(spider, "out", None)
     report = getattr(spider, "report", None) or (out and Path(out, "report.jsonl"))
-    if report:
-        lines.append(f"report: {figures.plain(_path(str(report)))}")
+    path = _path(str(report)) if report else None
+    if path:
+        lines.append(f"report: {figures.plain(path)}")
     failed = tally.files["failed"]
     if failed or reason != "finished":
         why = "" if reason == "finished" else f"stopped ({reason}): "
         where = ""
-        if report and to_retry:
+        if path and to_retry:
             what = "what failed is" if to_retry >= failed else f"{to_retry} of what failed are"
-            where = f"; {what} in {retry_path(Path(_path(str(report)))).name}, too"
+            where = f"; {what} in {retry_path(Path(path)).name}, too"
         lines.append(f"{why}run the same command again to go on{where}")
     return lines
 
