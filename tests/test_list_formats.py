@@ -13,7 +13,9 @@ import pytest
 from fetcher.errors import InvalidListError
 from fetcher.lists import BadRow, Row, open_list
 from fetcher.rules.pieces import Pieces
+from fetcher.rules.urls import MAX_URL
 from tests.crawl import PROJECT
+from tests.effort import at_most
 
 SHA256 = "2ca1f17051a430f6fed1196e4952717507171acfd97d96577212502703b25deb"
 SHA1 = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
@@ -86,6 +88,11 @@ def test_jsonl(tmp_path: Path) -> None:
         ('{"url": "http://h/1", "headers": {"a b": "c"}}', "no proper name"),
         ('{"url": "http://h/1", "split": 0}', "no number of connections"),
         ('{"url": "http://h/1", "name": "../x"}', "leaves the output folder"),
+        ('{"url": "\\ud800"}', "control characters"),
+        ('{"url": "http://h/\\udfff", "name": "\\ud800"}', "control characters"),
+        ('{"url": "http://h/1", "size": "\\ud800"}', "no number of bytes"),
+        ('{"url": "http://h/%s"}' % ("a" * MAX_URL), "longer than"),
+        ('{"url": "http://h/1", "headers": {"a": "%s"}}' % ("a" * 65536), "headers are longer"),
     ],
 )
 def test_a_bad_line_of_jsonl_does_not_stop_the_others(tmp_path: Path, line: str, told: str) -> None:
@@ -93,6 +100,7 @@ def test_a_bad_line_of_jsonl_does_not_stop_the_others(tmp_path: Path, line: str,
     assert isinstance(bad, BadRow), bad
     assert bad.line == 2
     assert told in bad.error.message
+    f"{bad.error.message} {bad.url} {bad.name}".encode()
     assert isinstance(first, Row)
     assert isinstance(last, Row)
 
@@ -337,6 +345,38 @@ def test_comments_without_end_around_a_metalink_are_refused(tmp_path: Path) -> N
         file = f"{HEAD}<file name='a'><url>http://h/1</url></file></metalink>"
         with pytest.raises(InvalidListError, match="comments"):
             read(tmp_path, content.format(file, "<!---->" * 200_000))
+
+
+def test_long_texts_of_a_metalink_cost_no_memory(tmp_path: Path) -> None:
+    long = "".join(f"<url>http://h/{at}{'a' * (8 * MIB)}</url>" for at in range(8))
+    path = tmp_path / "x.meta4"
+    path.write_text(
+        f"{HEAD}<file name='a'><url>http://h/1</url></file>"
+        f"<file name='b'>{long}<url>http://h/2</url></file></metalink>"
+    )
+    rows, growth = memory_of_reading(path, first=1)
+    assert rows == 2
+    assert growth < 40 * MIB
+    _, second = read(tmp_path, path.read_bytes())
+    assert isinstance(second, Row)
+    assert (second.url, second.mirrors) == ("http://h/2", ())
+
+
+def test_headers_without_end_below_an_address_cost_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "x.aria2"
+    path.write_text("http://h/1\nhttp://h/2\n" + f"  header=a: {'a' * 1000}\n" * 50_000)
+    rows, growth = memory_of_reading(path, first=1)
+    assert rows == 2
+    assert growth < 4 * MIB
+    _, second = read(tmp_path, path.read_bytes(), "x.aria2")
+    assert isinstance(second, BadRow)
+    assert "headers are longer" in second.error.message
+
+
+def test_options_that_take_long_to_look_through(tmp_path: Path) -> None:
+    with at_most(1):
+        row = one(tmp_path, f"http://h/1\n  {'a-' * 200_000}://=x\n", "x.aria2")
+    assert row.url == "http://h/1"
 
 
 def memory_of_reading(path: Path, first: int) -> tuple[int, int]:

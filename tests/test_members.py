@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from fetcher.errors import UnpackError
 from fetcher.rules.archives import folder_of, form_of
 from fetcher.rules.members import (
-    MAX_DEPTH,
     Kind,
     Member,
     check_records,
@@ -23,6 +22,7 @@ from fetcher.rules.members import (
     link_target,
     member_path,
 )
+from fetcher.rules.names import MAX_DEPTH
 from fetcher.rules.unpacked import Action, Packed, Unpacked, decide
 from tests.archives import COMPRESSIONS, tar_of, zip_of
 

@@ -35,6 +35,8 @@ from fetcher.rules.names import (
         "x" * 255,
         "ä" * 127,
         "a/report.jsonl",
+        "a/" * 99 + "b",
+        ("x" * 199 + "/") * 9 + "x" * 200,
     ],
 )
 def test_names_of_a_list(name: str) -> None:
@@ -68,6 +70,8 @@ def test_names_of_a_list(name: str) -> None:
         "\ud800",
         "x" * 256,
         "a/" + "ä" * 128,
+        "a/" * 100 + "b",
+        ("x" * 199 + "/") * 9 + "x" * 201,
         ".fetcher/a",
         ".FETCHER/a",
         ".fetcher",

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from fetcher.errors import InvalidURLError
 from fetcher.rules.urls import (
+    MAX_URL,
     check_url,
     last_segment,
     looks_like_url,
@@ -15,6 +16,7 @@ from fetcher.rules.urls import (
     split_credentials,
     without_query,
 )
+from tests.effort import at_most
 
 
 @pytest.mark.parametrize(
@@ -60,6 +62,9 @@ def test_addresses_that_are_taken(url: str, checked: str) -> None:
         "gopher://h/a",
         "javascript:alert(1)",
         "http://me:secret@\u2100/a",
+        "http://me:secret@h/" + "a" * MAX_URL,
+        "http://me:" + "secret" * MAX_URL,
+        "http://" + "\u0301\u0323" * 200 + "/a",
     ],
 )
 def test_addresses_that_are_not_taken(url: str) -> None:
@@ -91,6 +96,26 @@ def test_an_error_gives_no_secret_away(url: str) -> None:
         check_url(url)
     assert "secret" not in caught.value.message
     assert "secret" not in repr(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a-" * 500_000,
+        "a-" * 500_000 + "://",
+        "http://" + "\u0301" * 250_000 + "\u0323" * 250_000,
+        "://" * 300_000,
+        "http://" + "a" * 1_000_000,
+        "http://h/?" + "a=b&" * 250_000,
+    ],
+    ids=["dashes", "a long scheme", "marks", "no schemes", "a long host", "a long query"],
+)
+def test_however_long_the_text(text: str) -> None:
+    with at_most(1):
+        redact(text)
+        redact_text(text)
+        with pytest.raises(InvalidURLError):
+            check_url(text)
 
 
 @given(st.text() | st.text(alphabet="htps:/[]@?#.0a%\x00 é", max_size=30))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 
-from fetcher.rules.members import MAX_DEPTH
+from fetcher.rules.names import MAX_DEPTH
 
 _SIZE = 16
 _NONE = ""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator
 
 from fetcher.errors import InvalidRowError
-from fetcher.lists.rows import BadRow, Row, bad_row, make_row
+from fetcher.lists.rows import MAX_HEADERS, BadRow, Row, bad_row, make_row
 from fetcher.lists.text import Line
 from fetcher.rules import names, urls
 
@@ -23,6 +23,7 @@ class _Entry:
         self.addresses = [each for each in text.split("\t") if each.strip()]
         self.fields: dict[str, str] = {}
         self.headers: list[tuple[str, str]] = []
+        self.headers_length = 0
         self.error: InvalidRowError | None = None
 
     def row(self) -> Row | BadRow:
@@ -66,11 +67,14 @@ def read_aria2(lines: Iterable[Line]) -> Iterator[Row | BadRow]:
 def _add_option(entry: _Entry, text: str, unknown: set[str]) -> None:
     name, _, value = text.partition("=")
     if name == "header":
-        header, colon, content = value.partition(":")
-        entry.headers.append((header if colon else "", content))
+        # The first beyond the limit is kept, for the row to be refused by it.
+        if entry.headers_length <= MAX_HEADERS:
+            header, colon, content = value.partition(":")
+            entry.headers.append((header if colon else "", content))
+            entry.headers_length += len(value)
     elif name in _ONCE:
         entry.fields[_ONCE[name]] = value
     elif name not in unknown and len(unknown) < 100:
         unknown.add(name)
-        shown = urls.redact_text(name)[:40]
+        shown = urls.redact_text(name[:200])[:40]
         logger.warning("the option %r of the list means nothing here and is passed over", shown)

@@ -127,7 +127,8 @@ class _File:
 
     def end(self, name: str | None, element: Any) -> None:
         """An element within the file has ended."""
-        text = (element.text or "").strip()
+        # Addresses are the longest; of those that are too long, as much is kept as tells that.
+        text = (element.text or "").strip()[: urls.MAX_URL + 1]
         # What is longer than any hash counts as several.
         self.count += 1 + len(text) // 200
         if name == "hash" and self._in_pieces:

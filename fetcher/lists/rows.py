@@ -34,6 +34,9 @@ MAX_MIRRORS = 64
 MAX_SPLITS = 64
 """The most connections that a row may ask for."""
 
+MAX_HEADERS = 64 << 10
+"""Characters of a row's headers in all; servers take less."""
+
 _TEXT = 50
 """About how many bytes a text takes beside its characters."""
 
@@ -75,6 +78,7 @@ class Row:
     def memory(self) -> int:
         """About how many bytes it takes, as far as that can be many."""
         size = sum(len(text) + _TEXT for text in (self.url, *self.mirrors))
+        size += sum(len(name) + len(value) + 2 * _TEXT for name, value in self.headers)
         if self.pieces is not None:
             hashes = self.pieces.hashes
             size += len(hashes) * (len(hashes[0]) + _TEXT)
@@ -118,7 +122,7 @@ def make_row(
     url = fields.get("url", "").strip()
     name = fields.get("name", "").strip()
     try:
-        if not _PLAIN_URL.fullmatch(url):
+        if len(url) > urls.MAX_URL or not _PLAIN_URL.fullmatch(url):
             url = _check_url(url)
         if name and not _PLAIN_NAME.fullmatch(name):
             _refuse_address("name", name)
@@ -191,6 +195,8 @@ def _splits(fields: Mapping[str, str]) -> int | None:
 
 
 def _headers(given: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    if sum(len(name) + len(value) for name, value in given) > MAX_HEADERS:
+        raise InvalidRowError(f"the row's headers are longer than {MAX_HEADERS} characters in all")
     try:
         return tuple(check_header(name, value) for name, value in given)
     except ValueError as error:
@@ -230,4 +236,9 @@ def bad_row(line: int, error: InvalidRowError, name: str = "", url: str = "") ->
         half = MAX_SHOWN // 2
         error = type(error)(message[:half] + "…" + message[-half:])
     name = urls.redact(name) if urls.looks_like_url(name) else urls.redact_text(name)
-    return BadRow(line, error, name[:MAX_SHOWN] or None, urls.redact(url)[:MAX_SHOWN] or None)
+    return BadRow(line, error, _shown(name), _shown(urls.redact(url)))
+
+
+def _shown(text: str) -> str | None:
+    # What is no character, as JSON may give it, cannot be written into a report.
+    return text[:MAX_SHOWN].encode(errors="replace").decode() or None

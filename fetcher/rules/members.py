@@ -13,16 +13,10 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from fetcher.errors import UnpackError
-from fetcher.rules.names import MAX_BYTES
+from fetcher.rules.names import MAX_BYTES, MAX_DEPTH, MAX_PATH
 
 MemberPath = tuple[str, ...]
 """Folders and name of a member, beneath the archive's folder; empty for that folder itself."""
-
-MAX_DEPTH = 100
-"""Folders above a member."""
-
-MAX_PATH = 2000
-"""Bytes of a member's path: with the output folder's it has to stay below the system's 4096."""
 
 MAX_HEADERS = 1 << 20
 """Bytes of headers before one member of a tar; the limit of libarchive."""

@@ -25,6 +25,10 @@ DECODED_SUFFIX = ".part.data"
 STATE_FOLDER = ".fetcher"
 MAX_BYTES = 255
 """Longest file name of the common file systems."""
+MAX_PATH = 2000
+"""Bytes of a path: with the output folder's it has to stay below the system's 4096."""
+MAX_DEPTH = 100
+"""Names of a path, that of the file included."""
 
 _MAX_ENDING = 20
 _MAX_HEADER = 4096
@@ -64,6 +68,11 @@ def check_name(name: str) -> str:
     if any(len(segment.encode()) > MAX_BYTES for segment in segments):
         raise InvalidNameError(
             f"the name {name[:40]!r}… is longer than {MAX_BYTES} bytes; shorten it"
+        )
+    if len(name.encode()) > MAX_PATH or len(segments) > MAX_DEPTH:
+        raise InvalidNameError(
+            f"the name {name[:40]!r}… is longer than {MAX_PATH} bytes or more than {MAX_DEPTH} "
+            "folders deep; shorten it"
         )
     if _is_own(segments):
         raise InvalidNameError(f"the name {name!r} is one that this program uses; choose another")

@@ -12,10 +12,18 @@ from fetcher.rules import remote_paths
 SCHEMES = ("http", "https", *remote_paths.SCHEMES)
 """Schemes with a download handler."""
 
+MAX_URL = 16 << 10
+"""Characters of the longest address that is taken; hardly a server takes more than half of it."""
+
+_MAX_HOST = 255
+"""Characters of a login, host and port that are not all ASCII."""
+
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE | re.ASCII)
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 _PARAMETER = re.compile(r"([^&;=]*=)[^&;]*|[^&;]+")
-_IN_TEXT = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s<>\"']+", re.IGNORECASE | re.ASCII)
+_AUTHORITY = re.compile(r"[^:/?#]*://([^/?#]*)")
+# Not from the scheme on: a search for where that begins would take quadratic time.
+_IN_TEXT = re.compile(r"://[^\s<>\"']+", re.ASCII)
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "ftps": 990, "sftp": 22}
 
@@ -31,12 +39,16 @@ def check_url(url: str) -> str:
     :raises InvalidURLError: it has no known scheme, no host, a bad port, control characters, or
         names no file.
     """
+    if len(url) > MAX_URL:
+        raise InvalidURLError(
+            f"the address {redact(url)[:60]!r}… is longer than {MAX_URL} characters; shorten it"
+        )
     if _FORBIDDEN.search(url):
         raise InvalidURLError(
             f"{redact(url)!r} holds blanks or control characters; percent-encode them"
         )
     try:
-        parts = urlsplit(url)
+        parts = _split(url)
         port = parts.port
     except ValueError:
         # Not from the cause: its message quotes the address, password and all.
@@ -111,7 +123,7 @@ def redact(url: str) -> str:
         before, mark, query = url.partition("?")
         url = before.rpartition("@")[2] + mark + query
     try:
-        parts = urlsplit(url)
+        parts = _split(url)
         _ = parts.port  # A password with a bare slash in it looks like a bad port.
     except ValueError:
         return _URL.match(url)[0] + "…" if _URL.match(url) else "…"  # type: ignore[index]
@@ -135,4 +147,16 @@ def redact_text(text: str) -> str:
     """A text with every address in it redacted."""
     if "://" not in text:
         return text
-    return _IN_TEXT.sub(lambda match: redact(match[0]), text)
+    return _IN_TEXT.sub(lambda match: redact("http" + match[0]).removeprefix("http"), text)
+
+
+def _split(url: str) -> SplitResult:
+    """As the standard library does it, but not for hours.
+
+    :raises ValueError: it is no address.
+    """
+    authority = _AUTHORITY.match(url)
+    # The library normalizes what is not ASCII, in time quadratic in the marks on one letter.
+    if authority and not authority[1].isascii() and len(authority[1]) > _MAX_HOST:
+        raise ValueError("too long a host")
+    return urlsplit(url)
