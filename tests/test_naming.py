@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fetcher.disk.folding import folds_names
 from fetcher.lists import Naming, Row
 from fetcher.rules import names
+from tests.effort import at_most
 
 ROOT = Path(__file__).parent.parent
 
@@ -132,6 +133,16 @@ def test_many_rows_with_one_name() -> None:
     given = assign_all(rows * 2)
     assert given[:20_000] == ["x", *(f"x.{number}" for number in range(1, 20_000))]
     assert set(given[20_000:]) == {None}
+
+
+def test_many_long_names_that_are_one_when_a_number_is_added() -> None:
+    rows = [row("x" * 250 + f"{number:05}", f"http://h/{number}") for number in range(2000)]
+    with at_most(2):
+        given = assign_all([*rows, *rows, *(row(each.name, "http://i/") for each in rows)])
+    assert given[:2000] == [each.name for each in rows]
+    assert set(given[2000:4000]) == {None}
+    assert len(set(given[4000:])) == 2000
+    assert all(len(name or "") <= 255 for name in given)
 
 
 def test_several_threads(naming: Naming) -> None:

@@ -15,8 +15,8 @@ _SCHEMA = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -4096;
-CREATE TABLE names (key TEXT PRIMARY KEY, owner BLOB NOT NULL, next INTEGER NOT NULL DEFAULT 1)
-    WITHOUT ROWID;
+CREATE TABLE names (key TEXT PRIMARY KEY, owner BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE numbers (key TEXT PRIMARY KEY, next INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE renamed (owner BLOB PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
 BEGIN;
 """
@@ -74,20 +74,31 @@ class Naming:
         key = self._key(wanted, folder)
         if execute(_TAKE, (key, owner)).rowcount == 1:
             return wanted, True
-        query = "SELECT owner, next FROM names WHERE key = ?"
-        first_owner, number = execute(query, (key,)).fetchone()
+        (first_owner,) = execute("SELECT owner FROM names WHERE key = ?", (key,)).fetchone()
         if first_owner == owner:
             return wanted, False
         given = execute("SELECT name FROM renamed WHERE owner = ?", (owner,)).fetchone()
         if given:
             return given[0], False
-        name = names.numbered(wanted, number)
-        while execute(_TAKE, (self._key(name, folder), owner)).rowcount != 1:
-            number += 1
-            name = names.numbered(wanted, number)
-        execute("UPDATE names SET next = ? WHERE key = ?", (number + 1, key))
+        name = self._numbered(wanted, owner, folder)
         execute("INSERT INTO renamed VALUES (?, ?)", (owner, name))
         return name, True
+
+    def _numbered(self, wanted: str, owner: bytes, folder: str) -> str:
+        execute = self._database.execute
+        least = 1
+        while True:
+            # Long names are cut to make room for a number. Those that become one have one counter
+            # for all numbers of as many digits, so that none is tried twice.
+            counter = self._key(names.numbered(wanted, least), folder)
+            row = execute("SELECT next FROM numbers WHERE key = ?", (counter,)).fetchone()
+            for number in range(row[0] if row else least, 10 * least):
+                name = names.numbered(wanted, number)
+                if execute(_TAKE, (self._key(name, folder), owner)).rowcount == 1:
+                    execute("INSERT OR REPLACE INTO numbers VALUES (?, ?)", (counter, number + 1))
+                    return name
+            execute("INSERT OR REPLACE INTO numbers VALUES (?, ?)", (counter, 10 * least))
+            least *= 10
 
     def _key(self, name: str, folder: str) -> str:
         """What two names share that cannot both be in one folder."""
