@@ -10,6 +10,7 @@ from paramiko import HostKeys, PKey
 
 from fetcher.errors import HostKeyError
 from fetcher.handlers.sftp.known_hosts import KnownHosts
+from tests.effort import at_most
 from tests.servers.sftp import new_key
 
 KEY, OTHER = new_key(), new_key()
@@ -33,6 +34,10 @@ def hosts(tmp_path: Path, text: str | None = None, *, accept_new: bool = False) 
         ("H.example", "h.Example"),
         ("other,h", "h"),
         ("*.example", "h.example"),
+        ("h*e*m*e", "h.example"),
+        ("*a*b*", "xaxbx"),
+        ("**h**", "h"),
+        ("?*?", "h1"),
         ("h?", "h1"),
         ("*,!other", "h"),
         ("[h]:2222", "[h]:2222"),
@@ -54,6 +59,11 @@ def test_host_that_is_known(tmp_path: Path, patterns: str, host: str) -> None:
     [
         ("h.example", "hxexample"),
         ("h", "[h]:2222"),
+        ("h*b", "hba"),
+        ("*a*b", "ba"),
+        ("h?", "h"),
+        ("?", "h1"),
+        ("[ah]", "h"),
         ("[h]:2222", "h"),
         ("[h]:2222", "[h]:2223"),
         ("h*,!h1", "h1"),
@@ -75,6 +85,12 @@ def test_host_that_is_not_known(tmp_path: Path, patterns: str, host: str) -> Non
     assert known.algorithms(host) == []
     with pytest.raises(HostKeyError, match="is not known"):
         known.check(host, KEY)
+
+
+def test_patterns_that_take_long_to_look_through(tmp_path: Path) -> None:
+    known = hosts(tmp_path, line("*a" * 30 + "b") + line("*" * 1000 + "?" * 40 + "b"))
+    with at_most(1):
+        assert known.algorithms("a" * 60) == []
 
 
 def test_either_of_two_keys_is_right(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis.stateful import (
 )
 
 from fetcher.rules.ranges import UNKNOWN, Claim, Range, Ranges
+from tests.effort import at_most
 
 MOST = 120
 """Bytes of the largest file here."""
@@ -262,6 +263,14 @@ def test_what_was_done_is_not_fetched_again(file: tuple[int, list[Range]]) -> No
 def test_ranges_that_cannot_be_done(done: list[Range]) -> None:
     with pytest.raises(ValueError, match=r"range .* of 10 after"):
         Ranges(10, done)
+
+
+def test_many_ranges_are_taken_up_at_once() -> None:
+    done = [(3 * at, 3 * at + 1) for at in range(100_000)]
+    with at_most(1):
+        ranges = Ranges(300_000, done)
+    assert ranges.done == tuple(done)
+    assert ranges.free == 200_000
 
 
 def test_neighbours_that_are_done_become_one() -> None:

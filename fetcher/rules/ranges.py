@@ -64,12 +64,11 @@ class Ranges:
         for start, end in done:
             if not at <= start < end <= self._size:
                 raise ValueError(f"range {start}-{end} of {size} after {at}")
-            if at < start:
-                self._free.append((at, start))
-            self._add_done(start, end)
+            self._done.append((start, end))
+            self._free.append((at, start))
             at = end
-        if at < self._size:
-            self._free.append((at, self._size))
+        self._done = _joined(self._done)
+        self._free = [free for free in (*self._free, (at, self._size)) if free[0] < free[1]]
 
     @property
     def size(self) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,12 +116,29 @@ def _matches(patterns: str, host: str) -> bool:
         if pattern.startswith("|1|"):
             found = found or _is_hash_of(pattern, host)
             continue
-        plain = re.escape(pattern.removeprefix("!")).replace(r"\*", ".*").replace(r"\?", ".")
-        if re.fullmatch(plain, host, re.IGNORECASE):
+        if _fits(pattern.removeprefix("!").lower(), host.lower()):
             if pattern.startswith("!"):
                 return False
             found = True
     return found
+
+
+def _fits(pattern: str, host: str) -> bool:
+    # One star is enough to go back to: what the earlier ones stand for can stay as it is.
+    at = place = 0
+    star, resume = -1, 0
+    while at < len(host):
+        if pattern[place : place + 1] == "*":
+            star, resume = place, at
+            place += 1
+        elif pattern[place : place + 1] in ("?", host[at]):
+            at, place = at + 1, place + 1
+        elif star >= 0:
+            resume += 1
+            at, place = resume, star + 1
+        else:
+            return False
+    return not pattern[place:].strip("*")
 
 
 def _is_hash_of(pattern: str, host: str) -> bool:
