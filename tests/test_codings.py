@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from fetcher.errors import DecodeError
 from fetcher.rules import codings
 from fetcher.rules.codings import BLOCK, decoded
+from tests.effort import at_most
 
 try:
     from compression import zstd  # type: ignore[import-not-found,unused-ignore]
@@ -110,6 +111,15 @@ def test_several_streams_and_padding(kind: str) -> None:
     for blocks in ([coded + b"x" * 30], [coded, b"\0\0", b"x"]):
         with pytest.raises(DecodeError):
             list(decoded([coding], blocks))
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zstd", "bzip2", "xz"])
+def test_streams_of_nothing_one_after_the_other(kind: str) -> None:
+    coding, encode = ENCODERS[kind]
+    empty = encode(b"")
+    many = empty * ((256 << 10) // len(empty)) + encode(b"end")
+    with at_most(1):
+        assert b"".join(decoded([coding], [many])) == b"end"
 
 
 def test_an_empty_body_is_an_empty_file() -> None:

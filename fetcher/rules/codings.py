@@ -16,6 +16,9 @@ from fetcher.errors import DecodeError
 BLOCK = 1 << 20
 """Bytes of the largest block that comes out."""
 
+_FIRST = 4 << 10
+"""Bytes that a stream behind another is given first."""
+
 _WINDOW_LOG = 27
 """Largest window of a zstd frame, 128 MiB: the most memory that a server may make us take."""
 
@@ -76,8 +79,8 @@ class _Streams:
     def _new(self) -> Any:
         raise NotImplementedError
 
-    def _step(self, data: bytes) -> tuple[bytes, bytes, bool]:
-        """A block, what is left of the input, and whether the stream wants more input."""
+    def _step(self, data: bytes) -> tuple[bytes, int, bool]:
+        """A block, how much of the input is left, and whether the stream wants more input."""
         raise NotImplementedError
 
     @property
@@ -85,19 +88,25 @@ class _Streams:
         return self._padding or bool(self._stream.eof)
 
     def blocks(self, data: bytes) -> Iterator[bytes]:
+        at, size = 0, len(data)
         while True:
-            if self._padding or (self._stream.eof and data):
-                if not data.strip(b"\0"):
-                    # Tapes and disks pad with zeros, and so do some who read from them.
-                    self._padding = True
-                    return
+            if self._stream.eof and at < len(data):
+                # Tapes and disks pad with zeros, and so do some who read from them.
+                self._padding = self._padding or data[at] == 0
                 if self._padding:
-                    raise DecodeError("something follows the compressed bytes")
+                    if data.count(0, at) < len(data) - at:
+                        raise DecodeError("something follows the compressed bytes")
+                    return
                 self._stream = self._new()
-            block, data, hungry = self._step(data)
+                # What is left over is copied: of many small streams that is not to be all.
+                size = _FIRST
+            piece = data[at : at + size]
+            block, left, hungry = self._step(piece)
+            at += len(piece) - left
+            size = len(data)
             if block:
                 yield block
-            if not data and (hungry or self._stream.eof):
+            if at == len(data) and (hungry or self._stream.eof):
                 return
 
 
@@ -105,25 +114,29 @@ class _Gzip(_Streams):
     def _new(self) -> Any:
         return zlib.decompressobj(wbits=31)
 
-    def _step(self, data: bytes) -> tuple[bytes, bytes, bool]:
+    def _step(self, data: bytes) -> tuple[bytes, int, bool]:
         block = self._stream.decompress(data, BLOCK)
         left = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
-        return block, left, len(block) < BLOCK
+        return block, len(left), len(block) < BLOCK
 
 
 class _Buffering(_Streams):
     """Streams that keep what they have not yet undone."""
 
-    def _step(self, data: bytes) -> tuple[bytes, bytes, bool]:
+    def _step(self, data: bytes) -> tuple[bytes, int, bool]:
         block = self._stream.decompress(data, BLOCK)
         if self._stream.eof:
-            return block, self._stream.unused_data, True
-        return block, b"", self._stream.needs_input
+            return block, len(self._stream.unused_data), True
+        return block, 0, self._stream.needs_input
 
 
 class _Zstd(_Buffering):
+    def __init__(self) -> None:
+        self._zstd = _zstd()
+        super().__init__()
+
     def _new(self) -> Any:
-        zstd = _zstd()
+        zstd = self._zstd
         return zstd.ZstdDecompressor(
             options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
         )
