@@ -347,6 +347,21 @@ def test_headers_without_end_are_cut_off(origin: Origin, tmp_path: Path) -> None
     assert result.peak_rss < 150 * MIB
 
 
+@pytest.mark.parametrize("line", [b"a:\n", b" \n", b"HTTP/1.1 100 Continue\n\n"])
+def test_a_head_of_very_many_lines_is_not_read(origin: Origin, tmp_path: Path, line: bytes) -> None:
+    def answer(exchange: Exchange) -> None:
+        head = b"" if line.startswith(b"HTTP") else b"HTTP/1.1 200 OK\nA: b\n"
+        tail = b"Content-Length: 1\n\nx"
+        exchange.send_raw(head + line * 2000 + (tail if head else b"HTTP/1.1 200 OK\n" + tail))
+
+    origin.add("/a.bin", Respond(answer))
+
+    result = fetch(origin, tmp_path / "out", FETCHER_MAX_TRIES=1)
+
+    assert result.report[0]["error"]["type"] == "ProtocolError"
+    assert "headers without end" in result.report[0]["error"]["message"]
+
+
 @pytest.mark.parametrize(
     "location",
     [

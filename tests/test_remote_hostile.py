@@ -6,9 +6,10 @@ import os
 import signal
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -464,6 +465,50 @@ def test_silence_and_doors_that_stay_shut(bench: Bench) -> None:
             **dict.fromkeys(("size", "data", "file"), ("ConnectTimeoutError", "within 2 s")),
             "full ftp": ("StatusError", "Too many connections from the same IP address"),
             "full sftp": ("StatusError", "before its greeting"),
+        },
+    )
+
+
+@contextmanager
+def says(words: bytes) -> Iterator[int]:
+    """The port of a server that says the same again and again."""
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client, suppress(OSError):
+                while True:
+                    client.sendall(words)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_ssh_without_end(bench: Bench) -> None:
+    """Before anybody is logged in."""
+    packet = b"SSH-2.0-x\r\n" + (0x7FFFFFFC).to_bytes(4) + bytes(65536)
+    lines = b"a" * 1000 + b"\n"
+    with says(b"a" * 65536) as one, says(lines) as many, says(packet) as large:
+        ports = {"one line": one, "many lines": many, "packet": large}
+        rows = {name: f"sftp://127.0.0.1:{port}/a" for name, port in ports.items()}
+        result = bench.fetch(rows, FETCHER_MAX_TRIES=1)
+
+    assert result.seconds < 10
+    assert result.peak_rss < 150 * MIB
+    assert_failed(
+        result,
+        {
+            **dict.fromkeys(("one line", "many lines"), ("ProtocolError", "greeting without end")),
+            "packet": ("ProtocolError", "larger than any of SSH"),
         },
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -31,6 +32,9 @@ TLS_RECORD = 16 << 10
 
 MAX_HEAD = 256 << 10
 """Bytes of an answer's head, as curl bounds them since CVE-2023-38039."""
+
+MAX_LINES = 1000
+"""Lines of an answer's head: the parser copies what is behind each of them."""
 
 
 def read_size(rate: int, *, secure: bool) -> int:
@@ -74,6 +78,7 @@ class Connection(_LenientHTTP11ClientProtocol):
             # A line is bounded like all of the head, in `dataReceived`.
             parser.MAX_LENGTH = MAX_HEAD + READ_SIZE
             parser.headerReceived = _lenient(parser.headerReceived)
+            parser.lineReceived = _counting(parser.lineReceived)
         return answer.addCallback(attach)
 
     def dataReceived(self, data: bytes) -> None:
@@ -82,7 +87,7 @@ class Connection(_LenientHTTP11ClientProtocol):
         if self._parser is not None and self._parser.state in (STATUS, HEADER):
             self._head += len(data)
             if self._head > MAX_HEAD:
-                self._giveUp(Failure(ProtocolError("the server sends headers without end")))
+                self._giveUp(Failure(_endless()))
 
     def _finishResponse_WAITING(self, rest: bytes) -> None:
         """What stands behind an answer belongs to none (RFC 9112, section 6.3)."""
@@ -111,6 +116,22 @@ def _lenient(receive: Callable[[bytes, bytes], None]) -> Callable[[bytes, bytes]
             receive(name.rstrip(b" \t"), value)
 
     return received
+
+
+def _counting(receive: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """Take so many lines and no more."""
+    lines = itertools.count(1)
+
+    def received(line: bytes) -> None:
+        if next(lines) > MAX_LINES:
+            raise _endless()
+        receive(line)
+
+    return received
+
+
+def _endless() -> ProtocolError:
+    return ProtocolError("the server sends headers without end")
 
 
 class ConnectionFactory(_LenientHTTP11ClientFactory):

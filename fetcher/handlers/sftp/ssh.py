@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import paramiko
 from paramiko.buffered_pipe import BufferedPipe
+from paramiko.packet import Packetizer
 from paramiko.ssh_exception import IncompatiblePeer
 
 from fetcher.errors import ConnectionFailedError, FetchError, LoginError, ProtocolError
@@ -29,6 +30,11 @@ WINDOW = 2 << 20
 for 20 MB/s a connection, and about half of what one holds in memory at most."""
 PACKET = 128 << 10
 """Bytes of an SSH packet at most; servers take 32 KiB by default, and larger ones cost less."""
+
+_MAX_GREETING = 64 << 10
+"""Bytes of a server's version and of the lines before it (RFC 4253, section 4.2)."""
+
+_ENDLESS = "a greeting without end"
 
 LOG = "fetcher.handlers.sftp.paramiko"
 logging.getLogger(LOG).setLevel(logging.CRITICAL)  # its errors, with their traces, are told as ours
@@ -128,6 +134,32 @@ class _Bounded(_Pipe):
         super().feed(data)
 
 
+class _Packetizer(Packetizer):
+    """What comes from the server. The library believes whatever length it is told."""
+
+    _greeting = 0
+
+    def _read_timeout(self, timeout: float) -> bytes:
+        """Bytes of the greeting. Private, and all that reads them.
+
+        :raises ProtocolError: there are too many.
+        """
+        received: bytes = super()._read_timeout(timeout)  # type: ignore[misc] # not in the stubs
+        self._greeting += len(received)
+        if self._greeting > _MAX_GREETING:
+            raise _nonsense(_ENDLESS)
+        return received
+
+    def read_all(self, n: int, check_rekey: bool = False) -> bytes:
+        """Bytes of a packet.
+
+        :raises ProtocolError: it is larger than OpenSSH's own, whose limit is 256 KiB.
+        """
+        if n > 2 * PACKET:
+            raise _nonsense("a packet is larger than any of SSH")
+        return super().read_all(n, check_rekey)
+
+
 def _private_key(path: Path) -> paramiko.PKey:
     try:
         return paramiko.PKey.from_path(path.expanduser())
@@ -149,7 +181,11 @@ def _transport(algorithms: list[str], sock: socket.socket, **options: Any) -> pa
     CBC is left out: with a server that knows no strict key exchange, a stranger on the way could
     take packets out of it unseen (CVE-2023-48795).
     """
-    options |= {"default_window_size": WINDOW, "default_max_packet_size": PACKET}
+    options |= {
+        "default_window_size": WINDOW,
+        "default_max_packet_size": PACKET,
+        "packetizer_class": _Packetizer,
+    }
     transport = paramiko.Transport(sock, **options)
     offered = transport.get_security_options()
     offered.key_types = sorted(offered.key_types, key=lambda name: name not in algorithms)
@@ -197,6 +233,8 @@ def _translated(
         # Not to be tried again and again: that is how accounts are locked.
         return Refused(401, words)
     if isinstance(error, paramiko.SSHException | EOFError):
+        if _ENDLESS in words:
+            return _nonsense(_ENDLESS)
         if "reading SSH protocol banner" in words:
             return TooManyConnections("it closed the connection before its greeting")
         if "authentication methods" in words:
