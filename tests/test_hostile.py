@@ -385,6 +385,21 @@ def test_redirect_to_nowhere(origin: Origin, tmp_path: Path, location: str) -> N
     assert "s3cret" not in result.stderr + (tmp_path / "out" / "report.jsonl").read_text()
 
 
+@pytest.mark.parametrize(
+    "host", ["a" * 20_000, "\u0301" * 60_000 + "\u0323" * 60_000, "\u0301" * 300]
+)
+def test_redirect_to_an_address_as_long_as_a_book(
+    origin: Origin, tmp_path: Path, host: str
+) -> None:
+    origin.add("/a.bin", Redirect(f"http://{host}/".encode().decode("latin-1")))
+
+    result = fetch(origin, tmp_path / "out", FETCHER_MAX_TRIES=1)
+
+    assert result.seconds < 10
+    assert result.report[0]["error"]["type"] == "RedirectError"
+    assert "too long" in result.report[0]["error"]["message"]
+
+
 def test_redirects_without_end(origin: Origin, tmp_path: Path) -> None:
     origin.add("/a.bin", Redirect(origin.url("/a.bin")))
 

@@ -10,7 +10,7 @@ from scrapy.http import Response
 
 from fetcher.contract import META_SINK
 from fetcher.errors import RedirectError
-from fetcher.rules.urls import origin, redact, split_credentials
+from fetcher.rules.urls import is_too_long, origin, redact, split_credentials
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -36,6 +36,8 @@ class OriginRedirectMiddleware(RedirectMiddleware):
         """
         if META_SINK not in request.meta:
             return super().process_response(request, response)
+        if is_too_long((response.headers.get("Location") or b"").decode("latin-1")):
+            raise RedirectError(f"{redact(request.url)} redirects to an address that is too long")
         try:
             result = super().process_response(request, response)
         except ValueError:

@@ -21,7 +21,7 @@ _MAX_HOST = 255
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE | re.ASCII)
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 _PARAMETER = re.compile(r"([^&;=]*=)[^&;]*|[^&;]+")
-_AUTHORITY = re.compile(r"[^:/?#]*://([^/?#]*)")
+_AUTHORITY = re.compile(r"(?:[^:/?#]*:)?//([^/?#]*)")
 # Not from the scheme on: a search for where that begins would take quadratic time.
 _IN_TEXT = re.compile(r"://[^\s<>\"']+", re.ASCII)
 
@@ -155,8 +155,17 @@ def _split(url: str) -> SplitResult:
 
     :raises ValueError: it is no address.
     """
-    authority = _AUTHORITY.match(url)
-    # The library normalizes what is not ASCII, in time quadratic in the marks on one letter.
-    if authority and not authority[1].isascii() and len(authority[1]) > _MAX_HOST:
+    if _has_long_host(url):
         raise ValueError("too long a host")
     return urlsplit(url)
+
+
+def is_too_long(url: str) -> bool:
+    """Whether to look into an address would take long; it may be relative."""
+    return len(url) > MAX_URL or _has_long_host(url)
+
+
+def _has_long_host(url: str) -> bool:
+    # The library normalizes what is not ASCII, in time quadratic in the marks on one letter.
+    authority = _AUTHORITY.match(url)
+    return bool(authority and not authority[1].isascii() and len(authority[1]) > _MAX_HOST)
