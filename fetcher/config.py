@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -12,6 +14,11 @@ from fetcher.errors import InvalidSettingError
 from fetcher.rules.checksums import ALGORITHMS
 
 _SIZE = re.compile(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE | re.ASCII)
+_PREFIX = "FETCHER_"
+_SCRAPYS = {"FETCHER_MAX_SIZE", "FETCHER_VERIFY_CERTIFICATES"}
+"""What the fields for Scrapy's own settings would be called here."""
+_CLOSE = 0.85
+"""How alike names are of which one is taken to be a misspelt other, out of 1."""
 _FLAGS = {"1": True, "true": True, "0": False, "false": False}
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
@@ -27,6 +34,8 @@ class Settings(Protocol):
 
     def get(self, name: str, default: Any = None) -> Any: ...
 
+    def __iter__(self) -> Iterator[str]: ...
+
 
 def parse_size(value: object) -> int:
     """Bytes from ``8M``, ``1.5G``, ``1024`` or a number; powers of 1024.
@@ -37,6 +46,16 @@ def parse_size(value: object) -> int:
     if match is None:
         raise ValueError(f"{value!r} is no size; write bytes, or 8M, 1G")
     return int(Fraction(match[1]) * 1024 ** _POWERS[match[2].upper()])
+
+
+def unknown_settings(settings: Settings) -> Iterator[str]:
+    """A sentence for each setting that bears this project's prefix and that nobody reads."""
+    known = {f"{_PREFIX}{field.name.upper()}" for field in fields(Config)} - _SCRAPYS
+    for name in sorted(set(settings) - known):
+        if name.startswith(_PREFIX):
+            close = get_close_matches(name, sorted(known), 1, _CLOSE)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            yield f"the setting {name} is not known and is passed over{hint}"
 
 
 @dataclass(frozen=True)

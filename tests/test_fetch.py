@@ -652,6 +652,21 @@ def test_bad_setting_is_wrong_usage(tmp_path: Path, name: str, value: str, advic
     assert result.stderr == f"fetcher: {name}{advice}\n"
 
 
+def test_a_misspelt_setting_is_told_once(origin: Origin, tmp_path: Path) -> None:
+    origin.add("/a.bin", Resource(Content(10)))
+
+    settings = {"FETCHER_MAX_SPLIT": 1, "FETCHER_XYZ": 2, "MYFETCHER_X": 3}
+    result = run_crawl(tmp_path / "out", url=origin.url("/a.bin"), settings=settings)
+
+    assert result.returncode == 0
+    told = [line.partition("WARNING: ")[2] for line in result.stderr.splitlines()]
+    words = "is not known and is passed over"
+    assert [line for line in told if line] == [
+        f"the setting FETCHER_MAX_SPLIT {words}; did you mean FETCHER_MAX_SPLITS?",
+        f"the setting FETCHER_XYZ {words}",
+    ]
+
+
 def test_bad_rows_fail_with_their_line_and_the_others_go_on(origin: Origin, tmp_path: Path) -> None:
     origin.add("/a.bin", Resource(Content(10)))
     urls = tmp_path / "list.tsv"

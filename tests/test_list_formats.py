@@ -105,6 +105,17 @@ def test_a_bad_line_of_jsonl_does_not_stop_the_others(tmp_path: Path, line: str,
     assert isinstance(last, Row)
 
 
+def test_a_key_that_may_be_a_misspelt_one_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry = {"url": "http://h/1", "SHA-256": SHA256, "note": "x", "file_size": 5, "\ud800sum": 1}
+    rows = read(tmp_path, "\n".join([json.dumps(entry)] * 3), "x.jsonl")
+    assert rows == [Row(at, "http://h/1", None, None, None, ()) for at in (1, 2, 3)]
+    warned = [each.message for each in caplog.records]
+    assert [each.split("'")[1] for each in warned] == ["SHA-256", "file_size", "\\ud800sum"]
+    assert all("is not known and is passed over" in each for each in warned)
+
+
 def test_a_bad_line_gives_no_secret_away(tmp_path: Path) -> None:
     lines = [
         {"url": "http://user:secret@h/1", "headers": {"Authorization": "secret\n"}},

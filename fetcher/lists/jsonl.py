@@ -8,7 +8,10 @@ from typing import Any
 
 from fetcher.errors import InvalidRowError
 from fetcher.lists.rows import COLUMNS, BadRow, Row, bad_row, make_row
-from fetcher.lists.text import Line
+from fetcher.lists.text import Line, warn_of_unknown
+
+_MOST_KEYS = 100
+"""Different ones of a list that are looked at for misspelt ones."""
 
 _ADDRESSES = ("urls", "mirrors")
 _KNOWN = {**COLUMNS, "urls": "urls", "headers": "headers", "splits": "splits", "split": "splits"}
@@ -17,16 +20,17 @@ _KNOWN = {**COLUMNS, "urls": "urls", "headers": "headers", "splits": "splits", "
 def read_jsonl(lines: Iterable[Line]) -> Iterator[Row | BadRow]:
     """Objects with ``url`` or ``urls``, and ``name``, ``size``, ``checksum``, ``mirrors``,
     ``headers``, ``splits``; blank lines are skipped, other keys mean nothing."""
+    seen: set[str] = set()
     for number, text in lines:
         if isinstance(text, InvalidRowError):
             yield BadRow(number, text)
         elif text.strip():
-            yield _row(number, text)
+            yield _row(number, text, seen)
 
 
-def _row(number: int, text: str) -> Row | BadRow:
+def _row(number: int, text: str, seen: set[str]) -> Row | BadRow:
     try:
-        entry = _entry(text)
+        entry = _entry(text, seen)
         url, mirrors = _addresses(entry)
     except InvalidRowError as error:
         return bad_row(number, error)
@@ -41,7 +45,7 @@ def _row(number: int, text: str) -> Row | BadRow:
     return make_row(number, fields, headers)
 
 
-def _entry(text: str) -> dict[str, Any]:
+def _entry(text: str, seen: set[str]) -> dict[str, Any]:
     try:
         pairs = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
@@ -50,6 +54,10 @@ def _entry(text: str) -> dict[str, Any]:
         raise InvalidRowError(f"the line is no JSON: {reason}") from error
     if not isinstance(pairs, dict):
         raise InvalidRowError('the line is no JSON object; write {"url": ...}')
+    # Few lists have more than these; of one that has, they are enough.
+    new = set(pairs) - seen if len(seen) < _MOST_KEYS else set()
+    seen |= new
+    warn_of_unknown(sorted(new - set(_KNOWN)))
     known: dict[str, Any] = {}
     for key, value in pairs.items():
         meaning = _KNOWN.get(key.lower())

@@ -9,13 +9,16 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from fetcher.errors import InvalidRowError
-from fetcher.lists.rows import COLUMNS, MAX_SHOWN, BadRow, Row, make_row
+from fetcher.lists.rows import COLUMNS, BadRow, Row, make_row
 from fetcher.rules.checksums import ALGORITHMS
 from fetcher.rules.urls import looks_like_url
 
 logger = logging.getLogger(__name__)
 
 _TELLING = re.compile(r"sha|md5|sum|hash|digest|size|length|bytes", re.IGNORECASE)
+
+_LONGEST = 40
+"""Characters of a column's name that are shown."""
 
 MAX_LINE = 1024 * 1024
 """Bytes of the longest line that is read; a longer one is a bad row."""
@@ -110,20 +113,20 @@ def _read_table(
                 known = known_columns(fields)
                 if known or not text.startswith("#"):
                     header = known
-                    _warn_of_unknown(fields)
+                    warn_of_unknown(fields)
                 continue
             columns = place_columns(header or {}, fields)
         yield make_row(number, dict(zip(columns, fields, strict=False)))
 
 
-def _warn_of_unknown(fields: Sequence[str]) -> None:
+def warn_of_unknown(fields: Iterable[str]) -> None:
     """Other columns are none of our business; but these look as if they were meant to be."""
     for field in map(str.strip, fields):
         if field.lower() not in COLUMNS and _TELLING.search(field):
             logger.warning(
                 "the column %r of the list is not known and is passed over; those of checksums are "
                 "checksum, %s, that of sizes is size",
-                field[:MAX_SHOWN],
+                field[:_LONGEST],
                 ", ".join(ALGORITHMS),
             )
 

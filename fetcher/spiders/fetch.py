@@ -13,7 +13,7 @@ from scrapy.settings import SETTINGS_PRIORITIES, BaseSettings
 from scrapy.utils.asyncio import run_in_thread
 from twisted.python.failure import Failure
 
-from fetcher.config import Config
+from fetcher.config import Config, unknown_settings
 from fetcher.contract import (
     META_FETCH,
     UNUSABLE,
@@ -106,6 +106,8 @@ class FetchSpider(Spider):
         """
         assignment = kwargs.pop("assignment", None) or prepare(kwargs, crawler.settings)
         spider = super().from_crawler(crawler, assignment=assignment, **kwargs)
+        for sentence in unknown_settings(crawler.settings):
+            spider.logger.warning(sentence)
         crawler.signals.connect(spider.stop_waiting, signal=stopping)
         crawler.signals.connect(spider.note_item, signal=signals.item_scraped)
         crawler.signals.connect(spider.close_list, signal=signals.spider_closed)
