@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import ssl
 import subprocess
 import threading
@@ -19,6 +20,10 @@ from tests.servers.origin import Origin
 
 # Else each of some hundred crawls would compile the whole program anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A shell lets what it starts by & ignore Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("fetcher", deadline=None)
