@@ -123,7 +123,6 @@ DOWNLOAD_HANDLERS: dict[str, Any] = {
 # quarter of the start. So its own lists are written out here without what is of no use to files:
 # tests/test_settings.py names what is left out, and notices when Scrapy's lists change.
 DOWNLOADER_MIDDLEWARES_BASE = {
-    "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware": 300,
     "scrapy.downloadermiddlewares.defaultheaders.DefaultHeadersMiddleware": 400,
     "scrapy.downloadermiddlewares.useragent.UserAgentMiddleware": 500,
     "scrapy.downloadermiddlewares.httpproxy.HttpProxyMiddleware": 750,

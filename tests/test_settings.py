@@ -27,6 +27,8 @@ LEFT_OUT = {
         # Its jar shares cookies between the ports and schemes of a host, and loads the public
         # suffix list from the network in the middle of the crawl.
         "scrapy.downloadermiddlewares.cookies.CookiesMiddleware",
+        # Takes a login from the spider's attributes; each row has its own.
+        "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware",
     },
     "SPIDER_MIDDLEWARES_BASE": {
         # A list is not a site: it has no depth, and a CDN's signed address may be long.

@@ -423,14 +423,15 @@ def test_nothing_is_taken_after_a_stop() -> None:
 def test_a_stop_can_be_waited_for() -> None:
     async def wait() -> None:
         writer = writer_of(Owner())
-        waiting = asyncio.ensure_future(writer.until_stopped())
-        for _ in range(3):
-            await asyncio.sleep(0)
+        waiting = writer.stopping()
         assert not waiting.done()
         writer.stop(Stopped("the run was interrupted"))
         async with asyncio.timeout(10):
             await waiting
-            await writer.until_stopped()
+            await writer.stopping()
+        late = writer_of(Owner())
+        late.stop(Stopped("the run was interrupted"))
+        assert late.stopping().done()
 
     asyncio.run(wait())
 

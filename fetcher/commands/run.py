@@ -81,6 +81,8 @@ def run_crawl(
 
     crawler.signals.connect(hear, signal=unusable)
     crawling: Any = process.crawl(crawler, **arguments)
+    # What has been loaded stays: it is not to be searched for garbage again and again.
+    gc.freeze()
     process.start(install_signal_handlers=signals)
     # Searching all that is alive for garbage once more would cost a quarter of a second.
     gc.freeze()

@@ -334,7 +334,7 @@ class Part:
 
 def check_inside(out: Path, folder: Path) -> None:
     """A symbolic link inside the output folder must not lead a name out of it."""
-    if not folder.resolve().is_relative_to(out.resolve()):
+    if folder != out and not folder.resolve().is_relative_to(out.resolve()):
         raise ForeignFileError(f"{folder} leads out of {out} by a link: remove the link")
 
 

@@ -24,7 +24,10 @@ class Promises:
         self.take_back(part)
         needed = size - part.allocated()
         folder = part.path.parent
-        usable = max(0, usable_bytes(folder) - self._outstanding(os.fstat(part.fd).st_dev))
+        usable = usable_bytes(folder)
+        # Only where it gets tight is it worth asking how much of it all is there by now.
+        if needed + sum(self._sizes.values()) > usable:
+            usable = max(0, usable - self._outstanding(os.fstat(part.fd).st_dev))
         if needed > usable:
             raise DiskFullError(
                 f"{part.path} needs {needed} bytes more, but {folder} has room for only {usable}: "

@@ -16,25 +16,29 @@ _LEAST_KEPT = 4 << 20
 
 def free_bytes(folder: Path) -> int:
     """Bytes that may still be written in a folder's file system."""
-    usage = os.statvfs(folder)
-    return usage.f_bavail * usage.f_frsize
+    return _free(os.statvfs(folder))
 
 
 def usable_bytes(folder: Path) -> int:
     """Bytes that files of known sizes may take: without room for their journals, the memory of what
     is completed and the report, what has been fetched could not be gone on with."""
-    return max(0, free_bytes(folder) - _reserve(folder, _LEAST_KEPT))
-
-
-def _reserve(folder: Path, most: int = _MOST_KEPT) -> int:
-    """Bytes that a body without end leaves for all that, and for others."""
     usage = os.statvfs(folder)
+    return max(0, _free(usage) - _reserve(usage, _LEAST_KEPT))
+
+
+def _free(usage: os.statvfs_result) -> int:
+    return usage.f_bavail * usage.f_frsize
+
+
+def _reserve(usage: os.statvfs_result, most: int = _MOST_KEPT) -> int:
+    """Bytes that a body without end leaves for all that, and for others."""
     return min(most, usage.f_blocks * usage.f_frsize // 20)
 
 
 def spare_bytes(folder: Path) -> int:
     """Bytes that may be written into a folder's file system, but for the reserve."""
-    return free_bytes(folder) - _reserve(folder)
+    usage = os.statvfs(folder)
+    return _free(usage) - _reserve(usage)
 
 
 def spare_files(folder: Path) -> int | None:

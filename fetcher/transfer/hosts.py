@@ -209,11 +209,9 @@ class Host:
         loop = asyncio.get_running_loop()
         waiting = _Waiting(writer, loop.create_future())
         self._queue.append(waiting)
-        stopping = asyncio.ensure_future(writer.until_stopped())
         try:
-            writer.turn = await self._turn(waiting, stopping)
+            writer.turn = await self._turn(waiting, writer.stopping())
         finally:
-            stopping.cancel()
             if waiting in self._queue:
                 self._queue.remove(waiting)
         if writer.turn is Turn.TRIAL:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from scrapy import Request
 from scrapy.exceptions import IgnoreRequest
@@ -65,9 +66,8 @@ class Requester:
         :raises RedirectError: there were too many redirects.
         """
         sending = asyncio.ensure_future(self._send(self._range_request(writer)))
-        stopping = asyncio.ensure_future(writer.until_stopped())
-        await asyncio.wait({sending, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+        either: set[asyncio.Future[Any]] = {sending, writer.stopping()}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not sending.done() and writer.stopped is not None:
             sending.add_done_callback(_take_notice)
             raise writer.stopped

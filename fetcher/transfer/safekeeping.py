@@ -26,6 +26,9 @@ Writing to the file waits for a step to end."""
 
 ALLOCATION_SECONDS = 0.005
 
+AT_ONCE = 256 << 10
+"""So few bytes, written a moment ago, are hashed sooner than a thread is woken for them."""
+
 HASH_SECONDS = 0.05
 HASH_BYTES = 4 << 20
 """How often the front is looked at, and how far it must have moved to be worth a thread."""
@@ -85,6 +88,8 @@ class Safekeeping:
 
         :raises DiskError: when a checkpoint cannot be made.
         """
+        # Most files are through before there is anything to do.
+        await asyncio.sleep(HASH_SECONDS)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._allocate())
@@ -121,7 +126,11 @@ class Safekeeping:
         :raises DiskError: when the part cannot be read.
         """
         async with self._hashing:
-            await self._advance(size)
+            if size - self._digester.position > AT_ONCE:
+                await self._advance(size)
+            else:
+                self._digester.go_on()
+                self._read(self._digester, size)
             return self._digester.checksums()
 
     async def _allocate(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from enum import Enum
 from typing import Protocol
 
@@ -90,7 +89,7 @@ class RangeWriter:
         self._seen: tuple[int, float] | None = None
         self._reason: BaseException | None = None
         self._stop: Callable[[], None] | None = None
-        self._stopping = asyncio.Event()
+        self._stopping: asyncio.Future[None] | None = None
 
     @property
     def stopped(self) -> BaseException | None:
@@ -122,11 +121,16 @@ class RangeWriter:
             self._reason = reason
             if self._stop is not None:
                 self._stop()
-            self._stopping.set()
+            if self._stopping is not None:
+                self._stopping.set_result(None)
 
-    async def until_stopped(self) -> None:
-        """Return when :meth:`stop` has been called."""
-        await self._stopping.wait()
+    def stopping(self) -> asyncio.Future[None]:
+        """Done once :meth:`stop` has been called."""
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_future()
+            if self._reason is not None:
+                self._stopping.set_result(None)
+        return self._stopping
 
     async def prepare(self, answer: Answer) -> None:
         """See ``RangeSink.prepare``."""
@@ -230,9 +234,7 @@ class RangeWriter:
 
     async def pause(self, seconds: float) -> None:
         """See ``RangeSink.pause``."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+        await asyncio.wait({self.stopping()}, timeout=seconds)
         if self._reason is not None:
             raise self._reason
         await self._owner.wait_for_turn(self)
