@@ -1,147 +1,233 @@
-"""What is measured: a real server on this machine, and the programs that fetch a file from it."""
+"""What is measured: files on a real server on this machine, and the programs that fetch them."""
 
 from __future__ import annotations
 
-import shutil
-import sys
-from collections.abc import Callable, Iterator
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from tests.benchmarks.job import Job, Load
 from tests.benchmarks.measure import Contender
 from tests.benchmarks.nginx import Nginx
-from tests.servers.content import Content
+from tests.benchmarks.peers import UNVERIFIED, Peers
 from tests.servers.openssh import OpenSSH
 from tests.servers.vsftpd import Vsftpd
 
-FILE = "file.bin"
-_UNVERIFIED = ("-s", "FETCHER_RECORD_CHECKSUM=")
+PROJECT = Path(__file__).parents[2]
+
+_PYTHON = ("pymatris", "parfive", "pypdl", "requests, threads", "Scrapy's FilesPipeline")
+_LARGE = Load(count=1, size=2 << 30, parallel=1, splits=5)
+_LIMIT = 300.0
 
 
 @dataclass(frozen=True)
 class Place:
     """Where a case runs.
 
-    :param served: the folder with the file to fetch.
-    :param state: for the server's own files.
-    :param out: where to fetch it to.
-    :param content: of the file.
+    :param top: an empty folder that other users may enter.
+    :param peers: makes the contenders.
     """
 
-    served: Path
-    state: Path
-    out: Path
-    content: Content
+    top: Path
+    peers: Peers
 
-    def contender(self, name: str, *command: str | Path) -> Contender:
-        """A program that fetches the file into ``out``; compared byte for byte after each run."""
+    def folder(self, name: str) -> Path:
+        """A folder for one purpose."""
+        path = self.top / name
+        path.mkdir(exist_ok=True)
+        return path
 
-        def check() -> None:
-            if self.content.first_difference(self.out / FILE) is not None:
-                raise RuntimeError(f"{name} did not fetch the file right")
+    def job(self, load: Load, url: Callable[[str], str], authority: Path | None = None) -> Job:
+        """Fetching all files of a load."""
+        addresses = [url(name) for name in load.names]
+        path = self.top / "list.txt"
+        path.write_text("".join(f"{address}\n" for address in addresses))
+        return Job(load, self.top / "out", path, addresses, authority)
 
-        def clean() -> None:
-            shutil.rmtree(self.out, ignore_errors=True)
-            self.out.mkdir()
 
-        return Contender(name, command, check, clean)
+Run = Callable[[Place, Load], AbstractContextManager[Sequence[Contender]]]
 
-    def fetcher(self, url: str, *options: str) -> Contender:
-        """This project."""
-        name = "fetcher" + (", no checksum" if _UNVERIFIED[1] in options else "")
-        scrapy = (sys.executable, "-m", "scrapy", "crawl", "fetch")
-        return self.contender(name, *scrapy, "-a", f"url={url}", "-a", f"out={self.out}", *options)
+
+@dataclass(frozen=True)
+class Case:
+    """One thing that is measured.
+
+    :param title: for the README.
+    :param load: what is fetched.
+    :param run: starts what is needed, and gives the contenders, this project first.
+    :param limit: seconds after which a contender is killed.
+    """
+
+    title: str
+    load: Load
+    run: Run
+    limit: float = _LIMIT
+
+    def smaller(self, factor: int) -> Case:
+        """The same with less to fetch, to try it out."""
+        load = self.load
+        count, size = max(1, load.count // factor), max(1024, load.size // factor)
+        return replace(self, load=replace(load, count=count, size=size))
+
+
+def _web(
+    place: Place,
+    load: Load,
+    *,
+    peers: Sequence[str],
+    variants: Sequence[tuple[str, ...]] = (),
+    tls: bool = False,
+    rate: str = "",
+) -> AbstractContextManager[Sequence[Contender]]:
+    """nginx; this project also with other options."""
+
+    @contextmanager
+    def contenders() -> Iterator[Sequence[Contender]]:
+        served = place.folder("served")
+        load.put(served)
+        with Nginx(served, place.folder("state"), tls=tls, rate=rate) as server:
+            job = place.job(load, server.url, server.authority if tls else None)
+            ours = [place.peers.fetcher(job, "fetcher")]
+            ours += [place.peers.fetcher(job, name, *options) for name, *options in variants]
+            yield [*ours, *place.peers.others(job, *peers)]
+
+    return contenders()
 
 
 @contextmanager
-def http(place: Place) -> Iterator[list[Contender]]:
-    """nginx; against aria2c."""
-    aria2c = needed("aria2c", "aria2")
-    with Nginx(place.served, place.state) as server:
-        url = server.url(FILE)
-        yield [
-            place.fetcher(url),
-            place.fetcher(url, *_UNVERIFIED),
-            place.contender("aria2c -x5 -s5", aria2c, "-q", "-x5", "-s5", "-d", place.out, url),
-        ]
+def _resumed(place: Place, load: Load) -> Iterator[Sequence[Contender]]:
+    """Each program goes on with what an interrupted run of its own has left."""
+    served = place.folder("served")
+    load.put(served)
+    with Nginx(served, place.folder("state")) as server:
+        begun = {}
+        with Nginx(served, place.folder("slow"), rate=f"{load.size // 16 // load.splits}") as slow:
+            half = place.job(load, slow.url)
+            for contender in _able_to_resume(place.peers, half):
+                begun[contender.name] = place.top / f"begun {contender.name}"
+                _interrupt(contender, half.out, load.size // 2)
+                half.out.rename(begun[contender.name])
+        # What was begun there is gone on with here: the same file by another address.
+        job = replace(place.job(load, server.url), begun=begun)
+        yield list(_able_to_resume(place.peers, job))
+
+
+def _able_to_resume(peers: Peers, job: Job) -> Iterator[Contender]:
+    yield peers.fetcher(job, "fetcher")
+    yield from peers.others(job, "aria2c", "curl -Z", "wget")
+
+
+def _interrupt(contender: Contender, out: Path, enough: int) -> None:
+    contender.clean()
+    process = subprocess.Popen(
+        contender.command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None and _occupied(out) < enough:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    process.wait()
+
+
+def _occupied(folder: Path) -> int:
+    return sum(path.stat().st_blocks * 512 for path in folder.iterdir() if path.is_file())
 
 
 @contextmanager
-def ftp(place: Place) -> Iterator[list[Contender]]:
-    """vsftpd; against lftp and aria2c."""
-    aria2c, lftp = needed("aria2c", "aria2"), needed("lftp", "lftp")
-    with Vsftpd(place.served, place.state) as server:
-        url = server.url(FILE)
-        yield [
-            place.fetcher(url),
-            place.fetcher(url, *_UNVERIFIED),
-            place.contender("lftp pget -n5", lftp, "-c", f"pget -n5 {url} -o {place.out / FILE}"),
-            place.contender("aria2c -x5 -s5", aria2c, "-q", "-x5", "-s5", "-d", place.out, url),
-        ]
+def _ftp(place: Place, load: Load) -> Iterator[Sequence[Contender]]:
+    served = place.folder("served")
+    load.put(served)
+    with Vsftpd(served, place.folder("state")) as server:
+        job = place.job(load, server.url)
+        ours = [place.peers.fetcher(job, "fetcher")]
+        ours.append(place.peers.fetcher(job, "fetcher, no checksum", *UNVERIFIED))
+        yield [*ours, *place.peers.others(job, "lftp pget", "aria2c", "curl -Z", "wget")]
 
 
 @contextmanager
-def sftp(place: Place) -> Iterator[list[Contender]]:
-    """OpenSSH; against curl, lftp and rclone. (aria2c cannot log in with a key.)"""
-    curl, lftp, rclone = (needed(name, name) for name in ("curl", "lftp", "rclone"))
-    with OpenSSH(place.state) as server:
-        known_hosts = server.known_hosts(place.state / "known_hosts")
-        key, file, target = server.client_key, place.served / FILE, place.out / FILE
+def _sftp(place: Place, load: Load) -> Iterator[Sequence[Contender]]:
+    """OpenSSH. (aria2c cannot log in with a key.)"""
+    served = place.folder("served")
+    load.put(served)
+    state = place.folder("state")
+    with OpenSSH(state) as server:
+        known_hosts = server.known_hosts(state / "known_hosts")
+        key, name = server.client_key, load.names[0]
+        job = place.job(load, lambda name: server.url(served / name))
         settings = {"FETCHER_SSH_KNOWN_HOSTS": known_hosts, "FETCHER_SSH_KEY": key}
-        options = [part for name, value in settings.items() for part in ("-s", f"{name}={value}")]
-        url = server.url(file)
+        options = [part for key, value in settings.items() for part in ("-s", f"{key}={value}")]
         ssh = f"ssh -a -x -i {key} -o UserKnownHostsFile={known_hosts}"
-        remote = f"host=127.0.0.1,port={server.port},user={server.user},key_file={key}"
+        target, port, user = job.out / name, server.port, server.user
+        remote = f"host=127.0.0.1,port={port},user={user},key_file={key},shell_type=none"
         yield [
-            place.fetcher(url, *options),
-            place.fetcher(url, *options, *_UNVERIFIED),
-            place.contender(
-                "curl",
-                curl,
-                "-s",
-                "--insecure",
-                "--key",
-                key,
-                "-u",
-                f"{server.user}:",
-                url,
-                "-o",
-                target,
+            place.peers.fetcher(job, "fetcher", *options),
+            place.peers.fetcher(job, "fetcher, no checksum", *options, *UNVERIFIED),
+            job.contender(
+                *("curl", "curl", "-s", "--insecure", "--key", key, "-u", f"{user}:"),
+                *(job.addresses[0], "-o", target),
             ),
-            place.contender(
-                "lftp pget -n5",
-                lftp,
-                "-c",
-                f'set sftp:connect-program "{ssh}"; '
-                f"pget -n5 sftp://{server.user}:@127.0.0.1:{server.port}{file} -o {target}",
+            job.contender(
+                *("lftp pget", "lftp", "-c"),
+                f'set sftp:connect-program "{ssh}"; pget -n{load.splits} '
+                f"sftp://{user}:@127.0.0.1:{port}{served / name} -o {target}",
             ),
-            place.contender(
-                "rclone copyto",
-                rclone,
-                "copyto",
-                "--config",
-                "/dev/null",
-                f":sftp,{remote},shell_type=none:{file}",
-                target,
+            job.contender(
+                *("rclone", "rclone", "copyto", "--config", "/dev/null"),
+                *(f":sftp,{remote}:{served / name}", target),
             ),
         ]
 
 
-CASES: dict[str, tuple[Callable[[Place], AbstractContextManager[list[Contender]]], int]] = {
-    "http": (http, 2048),
-    "ftp": (ftp, 2048),
-    "sftp": (sftp, 512),
+_NO_SUM = ("fetcher, no checksum", *UNVERIFIED)
+_TWO = ("fetcher --processes 2", "--processes", "2")
+
+CASES: dict[str, Case] = {
+    "large": Case(
+        "one file of 2 GiB, five connections",
+        _LARGE,
+        partial(
+            _web,
+            peers=("aria2c", "curl -Z", "wget", "axel", "lftp pget", "rclone", *_PYTHON),
+            variants=(_NO_SUM,),
+        ),
+        limit=60,
+    ),
+    "tls": Case(
+        "the same over TLS",
+        _LARGE,
+        partial(_web, peers=("aria2c", "curl -Z", "wget"), variants=(_NO_SUM,), tls=True),
+    ),
+    "narrow": Case(
+        "512 MiB from a server that gives each connection 20 MB/s, 16 connections",
+        Load(count=1, size=512 << 20, parallel=1, splits=16),
+        partial(_web, peers=("aria2c", "axel", "lftp pget"), rate="20m"),
+    ),
+    "eight": Case(
+        "eight files of 512 MiB, five at a time",
+        Load(count=8, size=512 << 20, parallel=5, splits=5),
+        partial(_web, peers=("aria2c", "curl -Z", "rclone", "requests, threads")),
+    ),
+    "many": Case(
+        "1,000 files of 1 MiB, 16 at a time",
+        Load(count=1000, size=1 << 20, parallel=16, splits=1),
+        partial(_web, peers=("aria2c", "curl -Z", "wget", "rclone", *_PYTHON), variants=(_TWO,)),
+        limit=60,
+    ),
+    "tiny": Case(
+        "10,000 files of 1 KiB, 16 at a time",
+        Load(count=10_000, size=1 << 10, parallel=16, splits=1),
+        partial(_web, peers=("aria2c", "curl -Z", "wget", "rclone", *_PYTHON), variants=(_TWO,)),
+        limit=90,
+    ),
+    "resume": Case("2 GiB of which half is there", _LARGE, _resumed),
+    "ftp": Case("2 GiB from vsftpd, five connections", _LARGE, _ftp),
+    "sftp": Case(
+        "512 MiB from OpenSSH, five connections",
+        Load(count=1, size=512 << 20, parallel=1, splits=5),
+        _sftp,
+    ),
 }
-"""Name, to what it needs and its file's size in MiB."""
-
-
-def needed(program: str, package: str) -> str:
-    """Where a program is.
-
-    :raises FileNotFoundError: it is not installed; ``package`` is Debian's name for it.
-    """
-    path = shutil.which(program)
-    if path is None:
-        raise FileNotFoundError(f"{program} is not installed: apt-get install {package}")
-    return path

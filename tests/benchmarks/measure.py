@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Timer
+
+
+class UnfitError(Exception):
+    """A program did not do its job; it is left out from then on."""
 
 
 @dataclass(frozen=True)
@@ -27,64 +33,104 @@ class Contender:
 
     :param name: for the table.
     :param command: its arguments.
-    :param check: called after each run; raises when the run did not do its job.
+    :param check: called after each run; raises :class:`UnfitError` when the run did not do its job.
     :param clean: called before each run.
+    :param env: of the environment, what is its own.
     """
 
     name: str
     command: Sequence[str | Path]
     check: Callable[[], None]
     clean: Callable[[], None]
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
-def run(contender: Contender, folder: Path) -> Run:
+@dataclass
+class Results:
+    """What was measured.
+
+    :ivar runs: by the contender's name, one a round; the first is this project's.
+    :ivar unfit: why a contender is not among them.
+    """
+
+    runs: dict[str, list[Run]]
+    unfit: dict[str, str]
+
+
+def run(contender: Contender, folder: Path, limit: float) -> Run:
     """Time one run.
 
-    :raises RuntimeError: the command failed.
+    :param limit: seconds after which it is killed.
+    :raises UnfitError: the command failed, or did something else.
     """
     contender.clean()
     began = time.monotonic()
     process = subprocess.Popen(
-        contender.command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        contender.command,
+        cwd=folder,
+        env={**os.environ, **contender.env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
+    end = Timer(limit, os.killpg, (process.pid, signal.SIGKILL))
+    end.start()
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.monotonic() - began
+    end.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode == -signal.SIGKILL:
+        raise UnfitError(f"not done after {limit:.0f} s")
     if process.returncode:
-        raise RuntimeError(f"{contender.name} ended with status {process.returncode}")
+        raise UnfitError(f"ended with status {process.returncode}")
     contender.check()
     return Run(wall, usage.ru_utime, usage.ru_stime, usage.ru_maxrss * 1024)
 
 
-def paired(contenders: Sequence[Contender], rounds: int, folder: Path) -> dict[str, list[Run]]:
-    """Each contender in turn, ``rounds`` times after one round that does not count."""
-    results: dict[str, list[Run]] = {contender.name: [] for contender in contenders}
+def paired(contenders: Sequence[Contender], rounds: int, folder: Path, limit: float) -> Results:
+    """Each contender in turn, ``rounds`` times after one round that does not count.
+
+    :raises UnfitError: it is the first one that does not do its job.
+    """
+    results = Results({contender.name: [] for contender in contenders}, {})
     for number in range(rounds + 1):
         for contender in contenders:
-            result = run(contender, folder)
+            if contender.name in results.unfit:
+                continue
+            try:
+                result = run(contender, folder, limit)
+            except UnfitError as error:
+                if contender is contenders[0]:
+                    raise
+                results.unfit[contender.name] = str(error)
+                del results.runs[contender.name]
+                continue
             if number:
-                results[contender.name].append(result)
+                results.runs[contender.name].append(result)
     return results
 
 
-def table(results: dict[str, list[Run]]) -> str:
-    """A Markdown table: medians, and the median of the first one's wall time over each other's."""
-    first = next(iter(results.values()))
+def ratio(first: Sequence[Run], others: Sequence[Run]) -> tuple[float, float, float]:
+    """Median, smallest and largest of the first one's wall time over the other's, pair by pair."""
+    found = sorted(one.wall / other.wall for one, other in zip(first, others, strict=True))
+    return statistics.median(found), found[0], found[-1]
+
+
+def table(results: Results) -> str:
+    """A Markdown table: medians, and the ratio of the first one's wall time to each other's."""
+    first = next(iter(results.runs.values()))
     lines = [
         "| program | wall s | user s | system s | peak MiB | ratio of wall times (min to max) |",
         "|---|---|---|---|---|---|",
     ]
-    for name, runs in results.items():
-        ratios = sorted(mine.wall / theirs.wall for mine, theirs in zip(first, runs, strict=True))
-        median = statistics.median
-        ratio = (
-            "1"
-            if runs is first
-            else (f"{median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
-        )
+    median = statistics.median
+    for name, runs in results.runs.items():
+        told = "1" if runs is first else "{:.2f} ({:.2f} to {:.2f})".format(*ratio(first, runs))
         lines.append(
             f"| {name} | {median(r.wall for r in runs):.2f} | {median(r.user for r in runs):.2f} "
             f"| {median(r.system for r in runs):.2f} "
-            f"| {median(r.peak for r in runs) / 2**20:.0f} | {ratio} |"
+            f"| {median(r.peak for r in runs) / 2**20:.0f} | {told} |"
         )
+    lines += [f"| {name} | {why} | | | | |" for name, why in results.unfit.items()]
     return "\n".join(lines)
