@@ -10,6 +10,7 @@ of one version.
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from tests.conftest import not_here
 from tests.crawl import Crawl, clean_environment, wait_for
 from tests.servers.content import Content
 from tests.servers.origin import Origin
-from tests.servers.resource import Resource
+from tests.servers.resource import Gate, Resource
 from tests.strace import Call, Event, read_log
 
 SIZE = 20 << 20
@@ -160,7 +161,8 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]
         not_here("strace is not installed: the order of system calls cannot be seen")
     out, log = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("log") / "strace"
     with Origin() as origin:
-        url = origin.add("/a.bin", VERSIONS[1])
+        gate = Gate(after=512 << 10)
+        url = origin.add("/a.bin", replace(VERSIONS[1], gate=gate))
         command = [
             *(strace, "-f", "--seccomp-bpf", "-y", "-s", str(SHOWN), "-o", str(log)),
             *("-e", f"trace={TRACED}"),
@@ -169,8 +171,10 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]
             *("-s", "FETCHER_MIN_SPLIT_SIZE=1M", "-s", f"FETCHER_MAX_SPLITS={CONNECTIONS}"),
         ]
         with Crawl(command, out, clean_environment(), "") as crawl:
+            gate.wait_until_held(CONNECTIONS)
             wait_for((out / "a.bin.part.json").exists, message="the first checkpoint")
             origin.replace("/a.bin", VERSIONS[2])
+            gate.open()
             result = crawl.wait()
     (row,) = result.report
     assert (row["status"], row["restarts"], row["connections"]) == ("ok", 1, CONNECTIONS)
