@@ -126,11 +126,7 @@ class Safekeeping:
         :raises DiskError: when the part cannot be read.
         """
         async with self._hashing:
-            if size - self._digester.position > AT_ONCE:
-                await self._advance(size)
-            else:
-                self._digester.go_on()
-                self._read(self._digester, size)
+            await self._advance(size)
             return self._digester.checksums()
 
     async def _allocate(self) -> None:
@@ -164,8 +160,12 @@ class Safekeeping:
 
     async def _advance(self, front: int) -> None:
         digester = self._digester
-        if digester.algorithms and digester.position < front:
-            digester.go_on()
+        if not digester.algorithms or digester.position >= front:
+            return
+        digester.go_on()
+        if front - digester.position <= AT_ONCE:
+            self._read(digester, front)
+        else:
             # Who cancels gives up the file, or what is there of it: its hash has no hurry.
             await _to_the_end(self._read, digester, front, cancelled=digester.pause)
 
