@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.benchmarks.job import Job, Load
 from tests.benchmarks.measure import Contender
 from tests.benchmarks.nginx import Nginx
-from tests.benchmarks.peers import UNVERIFIED, Peers
+from tests.benchmarks.peers import UNVERIFIED, Peers, as_options
 from tests.servers.openssh import OpenSSH
 from tests.servers.vsftpd import Vsftpd
 
@@ -75,6 +75,7 @@ class Case:
         return replace(self, load=replace(load, count=count, size=size))
 
 
+@contextmanager
 def _web(
     place: Place,
     load: Load,
@@ -83,20 +84,15 @@ def _web(
     variants: Sequence[tuple[str, ...]] = (),
     tls: bool = False,
     rate: str = "",
-) -> AbstractContextManager[Sequence[Contender]]:
+) -> Iterator[Sequence[Contender]]:
     """nginx; this project also with other options."""
-
-    @contextmanager
-    def contenders() -> Iterator[Sequence[Contender]]:
-        served = place.folder("served")
-        load.put(served)
-        with Nginx(served, place.folder("state"), tls=tls, rate=rate) as server:
-            job = place.job(load, server.url, server.authority if tls else None)
-            ours = [place.peers.fetcher(job, "fetcher")]
-            ours += [place.peers.fetcher(job, name, *options) for name, *options in variants]
-            yield [*ours, *place.peers.others(job, *peers)]
-
-    return contenders()
+    served = place.folder("served")
+    load.put(served)
+    with Nginx(served, place.folder("state"), tls=tls, rate=rate) as server:
+        job = place.job(load, server.url, server.authority if tls else None)
+        ours = [place.peers.fetcher(job, "fetcher")]
+        ours += [place.peers.fetcher(job, name, *options) for name, *options in variants]
+        yield [*ours, *place.peers.others(job, *peers)]
 
 
 @contextmanager
@@ -159,7 +155,7 @@ def _sftp(place: Place, load: Load) -> Iterator[Sequence[Contender]]:
         key, name = server.client_key, load.names[0]
         job = place.job(load, lambda name: server.url(served / name))
         settings = {"FETCHER_SSH_KNOWN_HOSTS": known_hosts, "FETCHER_SSH_KEY": key}
-        options = [part for key, value in settings.items() for part in ("-s", f"{key}={value}")]
+        options = as_options(settings)
         ssh = f"ssh -a -x -i {key} -o UserKnownHostsFile={known_hosts}"
         target, port, user = job.out / name, server.port, server.user
         remote = f"host=127.0.0.1,port={port},user={user},key_file={key},shell_type=none"

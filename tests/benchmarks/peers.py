@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from tests.benchmarks import python_peers
@@ -37,7 +37,7 @@ class Peers:
             "FETCHER_MAX_SPLITS": load.splits,
             "CONCURRENT_REQUESTS_PER_DOMAIN": load.parallel * load.splits,
         }
-        given = [part for key, value in settings.items() for part in ("-s", f"{key}={value}")]
+        given = as_options(settings)
         if "--processes" in options:
             command = ["download", "-i", str(job.list), "--dir", str(job.out)]
         else:
@@ -61,6 +61,11 @@ class Peers:
                 self.missing.add(name.partition(" ")[0])
                 continue
             yield job.contender(name, program, *_COMMANDS[name](job))
+
+
+def as_options(settings: Mapping[str, object]) -> list[str]:
+    """Settings for Scrapy's command line."""
+    return [part for name, value in settings.items() for part in ("-s", f"{name}={value}")]
 
 
 def _arguments(job: Job) -> list[str]:
