@@ -89,7 +89,7 @@ class Safekeeping:
         :raises DiskError: when a checkpoint cannot be made.
         """
         # Most files are through before there is anything to do.
-        await asyncio.sleep(HASH_SECONDS)
+        await self._woken(HASH_SECONDS)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._allocate())
@@ -143,12 +143,16 @@ class Safekeeping:
 
     async def _save(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CHECKPOINT_SECONDS):
-                    await self._wake.wait()
+            await self._woken(CHECKPOINT_SECONDS)
             self._wake.clear()
             if self._unsafe:
                 await self.checkpoint()
+
+    async def _woken(self, seconds: float) -> None:
+        """Return when there is enough for a checkpoint, or after this time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     async def _follow(self) -> None:
         while True:
