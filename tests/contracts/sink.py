@@ -42,6 +42,8 @@ class RecordingSink:
         """What `pace` was asked for."""
         self.hasty = 0
         """Bytes that came while the connection was not to be read from."""
+        self.largest = 0
+        """Bytes of the largest block that came."""
         self._pauses = iter(pauses)
         self._until = 0.0
         self._headers = dict(headers or {})
@@ -145,6 +147,7 @@ class RecordingSink:
         # Timers are not more exact than that.
         if time.monotonic() < self._until - 0.005:
             self.hasty += len(data)
+        self.largest = max(self.largest, len(data))
         self.data += data if self._limit is None else data[: self._limit - len(self.data)]
         self._changed.set()
         self._full = self._limit is not None and len(self.data) >= self._limit

@@ -8,9 +8,10 @@ from urllib.parse import quote
 import pytest
 
 from fetcher.handlers.http import RangeHTTPDownloadHandler
+from fetcher.handlers.http.connection import TLS_RECORD
 from tests.conftest import CertificateAuthority
 from tests.contracts.client import Client, expects, settled, until
-from tests.contracts.handler import SMALL, HandlerContract
+from tests.contracts.handler import LARGE, SMALL, HandlerContract
 from tests.contracts.server import DATE, PASSWORD, PATH, USER, Server
 from tests.contracts.sink import RecordingSink
 from tests.servers.content import Source
@@ -164,6 +165,14 @@ class TestHTTPS(HandlerContract):
             monkeypatch.setenv(name, value)
         with HTTPServer(Origin(certificate_authority.server_context())) as server:
             yield server
+
+    async def test_records_that_come_together(self, server: HTTPServer, client: Client) -> None:
+        """To hand on each by itself would cost as much as to decrypt it."""
+        server.put("/large", LARGE)
+        sink = RecordingSink()
+        await client.fetch(sink, "/large")
+        assert sink.sha256 == LARGE.sha256
+        assert sink.largest > TLS_RECORD
 
     @settled(FETCHER_RATE_LIMIT="400K")
     async def test_paused_connection_that_ends_with_its_answer(

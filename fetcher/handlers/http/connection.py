@@ -52,6 +52,7 @@ class Connection(_LenientHTTP11ClientProtocol):
     rate = 0
     """``FETCHER_RATE_LIMIT``."""
     _head = 0
+    _records: list[bytes] | None = None
     ended_cleanly = False
     """Whether the peer has closed the connection by a regular FIN (under TLS: a close_notify)."""
 
@@ -63,6 +64,24 @@ class Connection(_LenientHTTP11ClientProtocol):
         while getattr(transport, "transport", None) is not None:
             transport, secure = transport.transport, True
         transport.bufferSize = read_size(self.rate, secure=secure)
+        if secure:
+            self._join_records(self.transport)
+
+    def _join_records(self, tls: Any) -> None:
+        """Take what one read decrypts to at once; TLS gives each of its records by itself."""
+        receive = tls.dataReceived
+
+        def received(data: bytes) -> None:
+            records: list[bytes] = []
+            self._records = records
+            try:
+                receive(data)
+            finally:
+                self._records = None
+            if records:
+                self.dataReceived(b"".join(records))
+
+        tls.dataReceived = received
 
     def request(self, request: TxRequest) -> Deferred[IResponse]:
         """Send a request."""
@@ -83,6 +102,9 @@ class Connection(_LenientHTTP11ClientProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Bound what comes before a body, interim answers (1xx) and all headers together."""
+        if self._records is not None:
+            self._records.append(data)
+            return
         super().dataReceived(data)  # type: ignore[no-untyped-call]
         if self._parser is not None and self._parser.state in (STATUS, HEADER):
             self._head += len(data)
