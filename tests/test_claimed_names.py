@@ -13,6 +13,8 @@ from fetcher.contract import META_FETCH, META_SINK, Answer, FileProgress, plain_
 from fetcher.disk.ledger import Ledger
 from fetcher.disk.promises import Promises
 from fetcher.items import FileItem
+from fetcher.transfer.commit import commit
+from fetcher.transfer.disk_work import DiskWork
 from fetcher.transfer.hosts import Hosts
 from fetcher.transfer.job import FileJob
 
@@ -22,7 +24,8 @@ URL = "http://127.0.0.1:9/x"
 def file_job(out: Path, ledger: Ledger, name: str) -> FileJob:
     meta = plain_row(name, str(out))
     request = Request(URL, meta={META_FETCH: meta})
-    return FileJob(request, Config(), send, ledger, Hosts(), Promises(), FileProgress(name))
+    crawl = Hosts(), Promises(), DiskWork()
+    return FileJob(request, Config(), send, ledger, *crawl, FileProgress(name))
 
 
 async def send(request: Request) -> Response:
@@ -49,7 +52,7 @@ def test_a_name_that_a_server_gives_while_the_row_comes_to_its_turn_is_not_the_r
             item = await job.run()
             assert other.claim_server_name("another row", "x.bin") == "x.bin"
             if item.download is not None:
-                await item.download.commit()
+                await commit(item.download)
                 item.download.close()
             return item
         finally:

@@ -98,6 +98,7 @@ from fetcher.disk.journal import Journal
 from fetcher.disk.ledger import Ledger
 from fetcher.disk.part import Part
 from fetcher.rules.answers import Version
+from fetcher.transfer.commit import commit_all
 from fetcher.transfer.download import Download
 from tests.test_durability_kills import SMALL, VALIDATORS
 
@@ -120,13 +121,13 @@ def commit(name, idle_call, times):
     download = Download(
         request=None, source="http://h/", part=part, version=version, resumable=version,
         safekeeping=None, pieces=None, brought=[], stated={{}}, record="", listed_size=None,
-        max_size=0, ledger=ledger, replaces=None,
+        max_size=0, ledger=ledger, disk=None, replaces=None,
     )
     def work():
         for _ in range(times):
             with suppress(FileNotFoundError):
                 idle_call()
-        download._commit()
+        assert commit_all([download]) == [None]
         os._exit(0)
     worker = threading.Thread(target=work)
     worker.start()

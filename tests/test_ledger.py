@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fetcher.disk.database import Busy
 from fetcher.disk.ledger import Ledger
 from fetcher.errors import DiskError, Stopped
 from fetcher.rules.existing import Completed
@@ -202,6 +204,18 @@ def test_who_only_looks_something_up_waits_for_no_writer(ledger: Ledger, tmp_pat
         other.execute("BEGIN IMMEDIATE")
         assert ledger.find(FILE.name) == FILE
         Ledger(tmp_path).close()
+
+
+def test_who_may_not_wait_is_told_that_somebody_is_writing(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.record(FILE)
+    with closing(sqlite3.connect(database(tmp_path), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert ledger.find(FILE.name, wait=False) == FILE
+        began = time.monotonic()
+        with pytest.raises(Busy):
+            ledger.may_take("key", FILE.name, wait=False)
+        assert time.monotonic() - began < 0.1
+    assert ledger.may_take("key", FILE.name, wait=False)
 
 
 def test_once_the_run_is_being_stopped_nobody_is_waited_for(tmp_path: Path) -> None:

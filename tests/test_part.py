@@ -27,6 +27,7 @@ from fetcher.rules.answers import Version
 from fetcher.rules.names import check_name
 from tests.conftest import not_here
 from tests.crawl import PROJECT
+from tests.parts import commit
 
 VERSION = Version(20, '"a"', "Wed, 21 Oct 2015 07:28:00 GMT")
 MTIME = 1445412480.25
@@ -38,6 +39,7 @@ from fetcher.disk.journal import Journal
 from fetcher.disk.part import Part
 from fetcher.errors import DiskError, DiskFullError
 from fetcher.rules.answers import Version
+from tests.parts import commit
 out, version = Path(sys.argv[1]), Version(20, '"a"')
 def journal(*ranges, name="a", size=20):
     return Journal(name, Version(size, '"a"'), ranges)
@@ -100,7 +102,7 @@ def test_blocks_land_at_their_offsets(tmp_path: Path) -> None:
 def test_a_name_in_a_folder(tmp_path: Path) -> None:
     with closing(Part(tmp_path / "new" / "out", "b/c/a")) as part:
         part.write(0, b"data")
-        part.commit(None, None)
+        commit(part, None, None)
     assert (tmp_path / "new/out/b/c/a").read_bytes() == b"data"
 
 
@@ -109,7 +111,7 @@ def test_the_longest_names(tmp_path: Path, name: str) -> None:
     unfinished(tmp_path, name)
     with closing(Part(tmp_path, name)) as part:
         assert part.resumable == journal((0, 10), name=name)
-        part.commit(None, None)
+        commit(part, None, None)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -234,7 +236,7 @@ def test_modes(tmp_path: Path, umask: int) -> None:
             part.write(0, b"data")
             part.checkpoint(journal((0, 4)))
             assert stat.S_IMODE(part.journal_path.stat().st_mode) == 0o600
-            part.commit(None, None)
+            commit(part, None, None)
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666 & ~umask
@@ -247,7 +249,7 @@ def test_commit_gives_the_final_name(tmp_path: Path) -> None:
     with closing(Part(tmp_path, "a")) as part:
         part.write(0, b"data")
         part.checkpoint(journal((0, 4)))
-        final = part.commit(MTIME, None)
+        final = commit(part, MTIME, None)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     found = (tmp_path / "a").lstat()
     assert (tmp_path / "a").read_bytes() == b"data"
@@ -263,7 +265,7 @@ def test_commit_without_a_time_keeps_the_time_of_writing(tmp_path: Path) -> None
     with closing(Part(tmp_path, "a")) as part:
         part.write(0, b"data")
         written = part.path.stat().st_mtime_ns
-        assert part.commit(None, None).st_mtime_ns == written
+        assert commit(part, None, None).st_mtime_ns == written
 
 
 def test_commit_replaces_a_file_at_once(tmp_path: Path) -> None:
@@ -271,7 +273,7 @@ def test_commit_replaces_a_file_at_once(tmp_path: Path) -> None:
     final.write_bytes(b"old")
     with final.open("rb") as reader, closing(Part(tmp_path, "a")) as part:
         part.write(0, b"new")
-        part.commit(None, final.lstat())
+        commit(part, None, final.lstat())
         assert reader.read() == b"old"
     assert final.read_bytes() == b"new"
 
@@ -282,7 +284,7 @@ def test_commit_replaces_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None
     final.symlink_to(target)
     with closing(Part(tmp_path, "a")) as part:
         part.write(0, b"ours")
-        part.commit(None, final.lstat())
+        commit(part, None, final.lstat())
     assert target.read_bytes() == b"theirs"
     assert not final.is_symlink()
     assert final.read_bytes() == b"ours"
@@ -300,11 +302,11 @@ def test_commit_does_not_replace_what_came_meanwhile(tmp_path: Path, dangling: b
             # A file of their own, in the place of none or of the one that was seen before.
             final.symlink_to("nowhere") if dangling else final.write_bytes(b"theirs")
             with pytest.raises(ForeignFileError, match="meanwhile"):
-                part.commit(None, replaces)
+                commit(part, None, replaces)
             assert final.is_symlink() or final.read_bytes() == b"theirs"
             final.unlink()
         assert part.path.read_bytes() == b"ours"
-        part.commit(None, before)
+        commit(part, None, before)
     assert final.read_bytes() == b"ours"
 
 
@@ -314,7 +316,7 @@ def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
         part.write(0, b"data")
         part.checkpoint(journal((0, 4)))
         with pytest.raises(ForeignFileError, match="a folder stands where"):
-            part.commit(None, None)
+            commit(part, None, None)
     with closing(Part(tmp_path, "a")) as part:
         assert part.resumable == journal((0, 4))
 
@@ -336,7 +338,7 @@ part = Part(out, "a")
 for start in (0, 4):
     part.write(start, b"0123")
     part.checkpoint(journal((0, start + 4)))
-part.commit(1e9, None)
+commit(part, 1e9, None)
 
 for name, begin_anew in (("b", Part.reset), ("c", Part.forget)):
     part = Part(out, name)
@@ -574,7 +576,7 @@ def test_a_folder_that_is_exchanged_meanwhile_is_left_alone(out: Path) -> None:
             (theirs / name).write_text("theirs")
         for change in (
             lambda: part.checkpoint(journal((0, 20), name="folder/a")),
-            lambda: part.commit(None, None),
+            lambda: commit(part, None, None),
             part.open_decoded,
             part.forget,
             part.reset,
@@ -591,7 +593,7 @@ def test_a_link_within_the_folder_is_no_harm(out: Path) -> None:
     (out / "c").mkdir()
     (out / "b").symlink_to("c")
     with closing(Part(out, "b/a")) as part:
-        part.commit(None, None)
+        commit(part, None, None)
     assert (out / "c" / "a").exists()
 
 
@@ -599,7 +601,7 @@ def test_the_output_folder_may_be_a_link(out: Path) -> None:
     link = out.parent / "link"
     link.symlink_to(out)
     with closing(Part(link, "b/a")) as part:
-        part.commit(None, None)
+        commit(part, None, None)
     assert (out / "b" / "a").exists()
 
 

@@ -11,7 +11,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any, TypeVar
@@ -21,11 +21,16 @@ from fetcher.errors import DiskError, DiskFullError, ForeignFileError, Stopped
 
 T = TypeVar("T")
 
+
+class Busy(Exception):  # noqa: N818 - an outcome, not an error
+    """Somebody else is at it, and was not to be waited for."""
+
+
 BUSY_SECONDS = 30.0
 """How long to wait for another process that is writing."""
 
-LOOK_SECONDS = 0.1
-"""How often one who waits looks whether the run is being stopped."""
+FIRST_LOOK_SECONDS, LOOK_SECONDS = 0.001, 0.02
+"""How soon one who waits looks again, at first and later."""
 
 FULL_BYTES = 1 << 20
 """With less room than this a disk is taken to be full."""
@@ -35,7 +40,7 @@ _SUFFIXES = ("", "-wal", "-shm")
 
 
 class Database:
-    """One file; none of the threads is that of an event loop.
+    """One file. In an event loop's thread nothing may be waited for: see ``wait``.
 
     :param path: its folder is made where it is missing.
     :param prepare: makes the tables; called with a new connection, maybe more than once, and
@@ -60,8 +65,8 @@ class Database:
         self._stopping = stopping
         self._durable = durable
         self._lock = Lock()
-        self._reading = Lock()
-        self._reader: sqlite3.Connection | None = None
+        # Who waits for others has this process's lock meanwhile: who does not has one of its own.
+        self._readers = {wait: _Reader(self._connect) for wait in (True, False)}
         try:
             self._check_ours()
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -72,25 +77,44 @@ class Database:
         except (OSError, sqlite3.Error) as error:
             raise self._told("opened", error) from error
 
-    def look_up(self, query: str, value: str) -> Any:
-        """The first row; None for none, or where the file is broken."""
-        try:
-            with self._reading:
-                if self._reader is None:
-                    # One of its own: the other's lock is held by who waits for another process.
-                    self._reader = self._connect()
-                reader = self._reader
-                return self._when_free(lambda: reader.execute(query, (value,)).fetchone())
-        except sqlite3.Error:
-            return None
+    def look_up(self, query: str, value: str, *, wait: bool = True) -> Any:
+        """The first row; None for none, or where the file is broken.
 
-    def select(self, query: str, value: str) -> list[Any]:
-        """All rows, as this process has left them; none where the file is broken."""
+        :raises Busy: somebody would have to be waited for.
+        """
+        return next(iter(self.select(query, value, wait=wait)), None)
+
+    def select(self, query: str, value: str, *, wait: bool = True) -> list[Any]:
+        """All rows; none where the file is broken.
+
+        :raises Busy: somebody would have to be waited for.
+        """
         try:
-            with self._lock:
-                return self._db.execute(query, (value,)).fetchall()
-        except sqlite3.DatabaseError:
+            with self._readers[wait].held(wait) as db:
+                return self._when_free(lambda: db.execute(query, (value,)).fetchall(), wait)
+        except sqlite3.Error:
             return []
+
+    def look_up_settled(self, query: str, value: str, *, wait: bool = True) -> Any:
+        """The first row, None for none, once no change is under way; whoever else changes anything
+        is done with it, or begins after this.
+
+        :raises Busy: somebody would have to be waited for.
+        :raises DiskError: when it cannot be told.
+        :raises Stopped: see :class:`Database`.
+        """
+
+        def look(db: sqlite3.Connection) -> Any:
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                return db.execute(query, (value,)).fetchone()
+
+        try:
+            with self._readers[wait].held(wait) as db:
+                return self._when_free(lambda: look(db), wait)
+        except sqlite3.Error:
+            # Where the file is broken, that makes it anew.
+            return self.change(look, wait=wait)
 
     def each(self, query: str) -> Iterator[Any]:
         """All rows, one by one, over a connection of its own.
@@ -100,16 +124,17 @@ class Database:
         with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(self._path)) as db:
             yield from db.execute(query)
 
-    def change(self, change: Callable[[sqlite3.Connection], T]) -> T:
+    def change(self, change: Callable[[sqlite3.Connection], T], *, wait: bool = True) -> T:
         """Make a change in one transaction; where the file turns out to be broken, in a new one.
 
+        :raises Busy: somebody would have to be waited for.
         :raises DiskError: when that cannot be done.
         :raises Stopped: see :class:`Database`.
         """
         try:
-            with self._lock:
+            with _held(self._lock, wait):
                 try:
-                    return self._when_free(lambda: self._in_transaction(change))
+                    return self._when_free(lambda: self._in_transaction(change), wait)
                 except sqlite3.DatabaseError as error:
                     broken, self._db = self._db, self._made_anew(error)
                     broken.close()
@@ -119,7 +144,7 @@ class Database:
 
     def close(self) -> None:
         """Close the file; twice does no harm."""
-        self._close_reader()
+        self._close_readers()
         with self._lock, suppress(sqlite3.Error):
             self._db.close()
 
@@ -132,31 +157,33 @@ class Database:
                 if not stat.S_ISREG(path.lstat().st_mode):
                     raise ForeignFileError(f"{path} is no regular file: remove it")
 
-    def _close_reader(self) -> None:
-        with self._reading, suppress(sqlite3.Error):
-            if self._reader is not None:
-                self._reader.close()
-            self._reader = None
+    def _close_readers(self) -> None:
+        for reader in self._readers.values():
+            reader.close()
 
     def _in_transaction(self, change: Callable[[sqlite3.Connection], T]) -> T:
         with self._db:
             return change(self._db)
 
-    def _when_free(self, work: Callable[[], T]) -> T:
+    def _when_free(self, work: Callable[[], T], wait: bool = True) -> T:
         """Do what other processes may have to be waited for.
 
+        :raises Busy: they would have to be.
         :raises Stopped: they would have to be, and the run is being stopped.
         """
         deadline = time.monotonic() + BUSY_SECONDS
+        pause = FIRST_LOOK_SECONDS
         while True:
             try:
                 return work()
             except sqlite3.OperationalError as error:
                 if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
-            # SQLite itself does not wait at all in some cases.
-            if self._stopping.wait(LOOK_SECONDS / 5):
+                if not wait:
+                    raise Busy from error
+            if self._stopping.wait(pause):
                 raise Stopped("stopped before the file was remembered: the same command goes on")
+            pause = min(2 * pause, LOOK_SECONDS)
 
     def _made_anew(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
         """A power cut or another program broke the file; its content is a convenience.
@@ -165,7 +192,7 @@ class Database:
         """
         if _code(error) not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise error
-        self._close_reader()
+        self._close_readers()
         for suffix in _SUFFIXES:
             Path(f"{self._path}{suffix}").unlink(missing_ok=True)
         return self._open()
@@ -196,7 +223,50 @@ class Database:
         return DiskError(f"{self._path} cannot be {what}: {error}")
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, timeout=LOOK_SECONDS, check_same_thread=False)
+        # SQLite itself would not wait in all cases, and knows nothing of a run that is stopped.
+        # And what is one statement is done in one go: a transaction that this module begins by
+        # itself stays open while its thread waits for Python's lock.
+        return sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+
+
+class _Reader:
+    """A connection for looking only, opened when it is first needed."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._connect = connect
+        self._lock = Lock()
+        self._db: sqlite3.Connection | None = None
+
+    @contextmanager
+    def held(self, wait: bool) -> Iterator[sqlite3.Connection]:
+        """For this thread alone.
+
+        :raises Busy: another thread has it, and is not to be waited for.
+        """
+        with _held(self._lock, wait):
+            if self._db is None:
+                self._db = self._connect()
+            yield self._db
+
+    def close(self) -> None:
+        with self._lock, suppress(sqlite3.Error):
+            if self._db is not None:
+                self._db.close()
+            self._db = None
+
+
+@contextmanager
+def _held(lock: Lock, wait: bool) -> Iterator[None]:
+    """Hold one of this process's locks.
+
+    :raises Busy: another thread has it, and is not to be waited for.
+    """
+    if not lock.acquire(blocking=wait):
+        raise Busy
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -39,10 +39,11 @@ CREATE INDEX IF NOT EXISTS unpacked_folded ON unpacked (folded);
 
 
 class Ledger:
-    """The memory of one output folder; may be used from several threads, none of them that of an
-    event loop.
+    """The memory of one output folder; may be used from several threads.
 
-    Looking something up never waits for who is writing.
+    Looking something up never waits for who is writing. In an event loop's thread nobody at all may
+    be waited for: what is asked there with ``wait=False`` raises
+    :class:`fetcher.disk.database.Busy` instead.
 
     :param out: the output folder.
     :param stopping: set when the run is being stopped: nobody is waited for any more.
@@ -56,12 +57,13 @@ class Ledger:
         path = out / STATE_FOLDER / "completed.sqlite3"
         self._database = Database(path, _prepare, stopping or Event(), durable=durable)
 
-    def find(self, name: str) -> Completed | None:
+    def find(self, name: str, *, wait: bool = True) -> Completed | None:
         """What is remembered of a name."""
         row = self._database.look_up(
             "SELECT name, size, mtime_ns, etag, last_modified, checksum, address"
             " FROM completed WHERE name = ?",
             name,
+            wait=wait,
         )
         return _completed(row) if row else None
 
@@ -76,29 +78,25 @@ class Ledger:
         )
         return map(_completed, self._database.each(query))
 
-    def record(self, completed: Completed) -> None:
-        """Remember a file; at once, so that a killed process has not forgotten it.
+    def record(self, *completed: Completed) -> None:
+        """Remember files; at once, so that a killed process has not forgotten them.
 
         :raises DiskError: when that cannot be done.
         :raises Stopped: see :class:`Ledger`.
         """
-        *values, checksum, others, address = astuple(completed)
-        checksums = " ".join((checksum or "", *others)) if others else checksum
-        values += [checksums, address]
-        self._database.change(
-            lambda db: db.execute(
-                "INSERT OR REPLACE INTO completed VALUES (?, ?, ?, ?, ?, ?, ?)", values
-            )
-        )
+        rows = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * len(completed))
+        statement = f"INSERT OR REPLACE INTO completed VALUES {rows}"  # noqa: S608 - no values
+        values = [value for each in completed for value in _values(each)]
+        self._database.change(lambda db: db.execute(statement, values))
 
-    def server_name(self, key: str) -> str | None:
+    def server_name(self, key: str, *, wait: bool = True) -> str | None:
         """The name that a server gave to the row with this key."""
-        row = self._database.look_up("SELECT name FROM named WHERE key = ?", key)
+        row = self._database.look_up("SELECT name FROM named WHERE key = ?", key, wait=wait)
         return str(row[0]) if row else None
 
-    def owner(self, name: str) -> str | None:
+    def owner(self, name: str, *, wait: bool = True) -> str | None:
         """The key of the row to which a server gave this name."""
-        row = self._database.look_up("SELECT key FROM named WHERE name = ?", name)
+        row = self._database.look_up("SELECT key FROM named WHERE name = ?", name, wait=wait)
         return str(row[0]) if row else None
 
     def claim_server_name(
@@ -114,7 +112,7 @@ class Ledger:
         """
         return self._database.change(lambda db: _claim(db, key, name, occupied))
 
-    def may_take(self, key: str, name: str) -> bool:
+    def may_take(self, key: str, name: str, *, wait: bool = True) -> bool:
         """Whether no server has given the name to another row than that with this key.
 
         Asked by who has opened the part of that name: a claim under way is waited for, and a later
@@ -122,18 +120,19 @@ class Ledger:
 
         :raises DiskError: when it cannot be told.
         """
-        return self._database.change(lambda db: _may_take(db, key, name))
+        query = "SELECT key FROM named WHERE name = ?"
+        row = self._database.look_up_settled(query, name, wait=wait)
+        return row is None or row[0] == key
 
     def unpacked(self, folder: str) -> Unpacked | None:
         """What is remembered of a folder that an archive was unpacked to."""
         found = _unpacked(self._database, "SELECT * FROM unpacked WHERE folder = ?", folder)
         return found[0] if found else None
 
-    def unpacked_like(self, folder: str) -> list[Unpacked]:
+    def unpacked_like(self, folder: str, *, wait: bool = True) -> list[Unpacked]:
         """Folders that may be this one, in some file systems: see :func:`fold_name`."""
-        return _unpacked(
-            self._database, "SELECT * FROM unpacked WHERE folded = ?", fold_name(folder)
-        )
+        query = "SELECT * FROM unpacked WHERE folded = ?"
+        return _unpacked(self._database, query, fold_name(folder), wait=wait)
 
     def record_unpacked(self, unpacked: Unpacked) -> None:
         """Remember a folder, and what was unpacked to it."""
@@ -157,6 +156,12 @@ class Ledger:
         self._database.close()
 
 
+def _values(completed: Completed) -> list[Any]:
+    *values, checksum, others, address = astuple(completed)
+    checksums = " ".join((checksum or "", *others)) if others else checksum
+    return [*values, checksums, address]
+
+
 def _completed(row: Sequence[Any]) -> Completed:
     name, size, mtime_ns, etag, last_modified, checksums, address = row
     checksum, *others = (checksums or "").split(" ")
@@ -165,15 +170,9 @@ def _completed(row: Sequence[Any]) -> Completed:
     )
 
 
-def _unpacked(database: Database, query: str, folder: str) -> list[Unpacked]:
-    rows = database.select(query, folder)
+def _unpacked(database: Database, query: str, folder: str, *, wait: bool = True) -> list[Unpacked]:
+    rows = database.select(query, folder, wait=wait)
     return [Unpacked(row[0], Packed(*row[1:5]), *row[5:9]) for row in rows]
-
-
-def _may_take(db: sqlite3.Connection, key: str, name: str) -> bool:
-    db.execute("BEGIN IMMEDIATE")
-    row = db.execute("SELECT key FROM named WHERE name = ?", (name,)).fetchone()
-    return row is None or row[0] == key
 
 
 def _claim(db: sqlite3.Connection, key: str, name: str, occupied: Callable[[str], bool]) -> str:

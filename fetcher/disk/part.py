@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -46,12 +46,13 @@ class Part:
         self.resumable: Journal | None = None
         self.size: int | None = None
         """Bytes that the whole file will have, once known; for the error when there is no room."""
+        self._journalled = True
+        """Whether there may be a journal, whole or begun."""
         self._decoded_fd = -1
         self._growth = Growth(self.path)
         with self.told("opened"):
             check_inside(out, self.final.parent)
-            self.final.parent.mkdir(parents=True, exist_ok=True)
-            self._folder = self.final.parent.stat()
+            self._folder = _made(self.final.parent)
             self._fd = self._open_locked()
         try:
             with self.told("read"):
@@ -116,8 +117,9 @@ class Part:
     def reset(self) -> None:
         """Forget everything that is there: the journal first, then the bytes."""
         with self.told("emptied"):
-            self._drop_journal()
-            os.ftruncate(self._fd, 0)
+            if self._journalled or os.fstat(self._fd).st_size:
+                self._drop_journal()
+                os.ftruncate(self._fd, 0)
         self.resumable = None
 
     def forget(self) -> None:
@@ -147,36 +149,41 @@ class Part:
             self._decoded_fd = os.open(self._decoded_path, _OPEN | os.O_EXCL, 0o666)
         return self._decoded_fd
 
-    def commit(
-        self,
-        mtime: float | None,
-        replaces: os.stat_result | None,
-        before: Callable[[os.stat_result], None] = lambda _: None,
-    ) -> os.stat_result:
-        """Give the file its final name: times set, data on disk, one rename, folder on disk.
+    def make_final(self, mtime: float | None, replaces: os.stat_result | None) -> os.stat_result:
+        """Ready for its final name: times set, and all of it on the disk.
 
         :param mtime: the server's modification time in seconds since 1970, None for now.
         :param replaces: the file that may be replaced, as it was when that was decided.
-        :param before: called with what the final file will look like, right before the rename.
-        :return: what the final file looks like now.
+        :return: what the final file will look like.
         :raises ForeignFileError: another file has come to stand under the name meanwhile.
         """
-        decoded = self._decoded_fd >= 0
-        fd, path = (self._decoded_fd, self._decoded_path) if decoded else (self._fd, self.path)
         with self.told("finished"):
             self._check_folder()
             self._check_final(replaces)
+            fd = self._decoded_fd if self._is_decoded else self._fd
             if mtime is not None:
                 os.utime(fd, (mtime, mtime))
             os.fsync(fd)
-            before(os.fstat(fd))
-            path.rename(self.final)
-            sync_folder(self.final.parent)
-            self.journal_path.unlink(missing_ok=True)
-            self._aside.unlink(missing_ok=True)
-            if decoded:
-                self.path.unlink(missing_ok=True)
             return os.fstat(fd)
+
+    def take_name(self) -> None:
+        """One rename; safe once the folder is synced (:func:`fetcher.disk.syncing.sync_folder`)."""
+        with self.told("finished"):
+            self._check_folder()
+            (self._decoded_path if self._is_decoded else self.path).rename(self.final)
+
+    def clean_up(self) -> None:
+        """The file has its name: what is left of the way there has no use."""
+        with self.told("cleaned up"):
+            if self._journalled:
+                self.journal_path.unlink(missing_ok=True)
+                self._aside.unlink(missing_ok=True)
+            if self._is_decoded:
+                self.path.unlink(missing_ok=True)
+
+    @property
+    def _is_decoded(self) -> bool:
+        return self._decoded_fd >= 0
 
     def _check_final(self, replaces: os.stat_result | None) -> None:
         try:
@@ -272,6 +279,7 @@ class Part:
         try:
             fd = os.open(self.journal_path, flags)
         except FileNotFoundError:
+            self._journalled = os.fstat(self._fd).st_size > 0
             return None
         try:
             text = b""
@@ -289,6 +297,7 @@ class Part:
         return journal
 
     def _write_journal(self, text: bytes) -> None:
+        self._journalled = True
         aside = self._aside
         aside.unlink(missing_ok=True)
         fd = os.open(aside, _OPEN | os.O_EXCL, 0o600)
@@ -330,6 +339,16 @@ class Part:
         return DiskFullError(
             f"{self.path} cannot be {what}: {reason}; it needs {need}: make room and run again"
         )
+
+
+def _made(folder: Path) -> os.stat_result:
+    """A folder, made where it is missing."""
+    with suppress(FileNotFoundError):
+        found = folder.stat()
+        if stat.S_ISDIR(found.st_mode):
+            return found
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.stat()
 
 
 def check_inside(out: Path, folder: Path) -> None:

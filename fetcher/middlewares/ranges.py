@@ -31,6 +31,7 @@ from fetcher.disk.promises import Promises
 from fetcher.errors import Stopped
 from fetcher.items import FileItem
 from fetcher.rules.bucket import Bucket
+from fetcher.transfer.disk_work import DiskWork
 from fetcher.transfer.hosts import Hosts
 from fetcher.transfer.job import FileJob
 
@@ -61,6 +62,7 @@ class RangeMiddleware:
         self._stopping = Event()
         self._hosts = Hosts()
         self._promises = Promises()
+        self._disk = DiskWork()
         limit = self._config.rate_limit
         self._bucket = Bucket(limit) if limit else None
         self._stopped: Stopped | None = None
@@ -100,6 +102,7 @@ class RangeMiddleware:
                 ledger,
                 self._hosts,
                 self._promises,
+                self._disk,
                 progress,
                 self._bucket,
             )

@@ -30,6 +30,7 @@ from fetcher.rules.shards import Shard
 from fetcher.rules.urls import last_segment
 from fetcher.spiders.credentials import Credentials
 from fetcher.transfer.completion import Completion
+from fetcher.transfer.disk_work import DiskWork
 from fetcher.transfer.hosts import Hosts
 from fetcher.transfer.job import FileJob
 
@@ -134,6 +135,7 @@ class RemoteFile:
             ledger,
             self._hosts,
             Promises(),
+            DiskWork(),
             FileProgress(self._mine),
         )
         self._job = job

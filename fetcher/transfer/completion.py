@@ -13,6 +13,7 @@ from scrapy.utils.asyncio import run_in_thread
 from fetcher.errors import ChecksumMismatchError, DecodeError, FetchError, Stopped
 from fetcher.items import FileItem
 from fetcher.rules.urls import redact
+from fetcher.transfer.commit import commit
 from fetcher.transfer.download import Download
 
 _WRONG = (ChecksumMismatchError, DecodeError)
@@ -88,7 +89,7 @@ class Completion:
             if self._stopped is not None:
                 download.stop(self._stopped)
             item.verified_by = await download.verify()
-            await download.commit()
+            await commit(download)
         except _WRONG:
             item.download = download
             raise

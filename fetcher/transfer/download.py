@@ -11,7 +11,6 @@ from pathlib import Path
 from threading import Event
 
 from scrapy import Request
-from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.contract import LISTED
 from fetcher.disk.decoding import Decoding
@@ -24,6 +23,7 @@ from fetcher.rules.existing import Completed
 from fetcher.rules.pieces import Pieces
 from fetcher.rules.urls import without_query
 from fetcher.transfer.addresses import addresses, alone
+from fetcher.transfer.disk_work import DiskWork
 from fetcher.transfer.safekeeping import Safekeeping
 from fetcher.transfer.trail import Brought, liars
 
@@ -46,6 +46,7 @@ class Download:
     :param listed_size: bytes, if the list says.
     :param max_size: bytes, what ``DOWNLOAD_MAXSIZE`` allows; 0 for no limit.
     :param ledger: remembers the file once it is committed.
+    :param disk: does what waits for a disk.
     :param replaces: the file under the final name that may be replaced.
     """
 
@@ -62,6 +63,7 @@ class Download:
     listed_size: int | None
     max_size: int
     ledger: Ledger
+    disk: DiskWork
     replaces: os.stat_result | None
     checksum: str | None = field(default=None, init=False)
     _others: tuple[str, ...] = field(default=(), init=False)
@@ -99,7 +101,7 @@ class Download:
             else:
                 computed = await self.safekeeping.checksums(size)
         except Stopped:
-            await run_in_thread(self._keep)
+            await self.disk.run(self.keep)
             raise
         self.checksum = computed.get(self.record) or next(iter(computed.values()), None)
         self._others = tuple(each for each in computed.values() if each != self.checksum)
@@ -117,18 +119,6 @@ class Download:
                 )
             verified.append(algorithm if source in LISTED else source.lower())
         return verified
-
-    async def commit(self) -> None:
-        """Give the file its final name and remember it.
-
-        :raises DiskError: when that cannot be done; the part stays.
-        :raises Stopped: the run is stopped while another process keeps it from being remembered.
-        """
-        try:
-            await run_in_thread(self._commit)
-        except Stopped:
-            await run_in_thread(self._keep)
-            raise
 
     def stop(self, reason: Stopped) -> None:
         """Break off a verification; :meth:`verify` raises ``reason``."""
@@ -173,7 +163,7 @@ class Download:
         self._decoding = Decoding(
             self.part, size, self.version.codings, algorithms, self.max_size, self.pieces
         )
-        computed = await run_in_thread(self._decoding.run)
+        computed = await self.disk.run(self._decoding.run)
         if self.listed_size not in (None, self._decoding.size):
             raise SizeMismatchError(
                 f"the list says that {self.part.name} has {self.listed_size} bytes, but the "
@@ -181,29 +171,27 @@ class Download:
             )
         return computed
 
-    def _keep(self) -> None:
-        """All of it is there: so say the journal."""
+    def keep(self) -> None:
+        """All of it is there: so say the journal; in a thread."""
         size = self.version.size
         self.part.checkpoint(Journal(self.part.name, self.resumable, ((0, size),) if size else ()))
 
-    def _commit(self) -> None:
-        self.part.cut(self.version.size or 0)
-        # Remembered before it gets its name: what cannot be remembered is not committed, and what
-        # is not there yet is fetched, whatever is remembered of it.
-        self.part.commit(_seconds(self.version.last_modified), self.replaces, self._remember)
+    def make_final(self) -> Completed:
+        """All but the final name, in a thread; what is to be remembered of the file.
 
-    def _remember(self, final: os.stat_result) -> None:
-        self.ledger.record(
-            Completed(
-                name=self.part.name,
-                size=final.st_size,
-                mtime_ns=final.st_mtime_ns,
-                etag=self.version.etag,
-                last_modified=self.version.last_modified,
-                checksum=self.checksum,
-                others=self._others,
-                address=without_query(self.source),
-            )
+        :raises DiskError: when that cannot be done.
+        """
+        self.part.cut(self.version.size or 0)
+        final = self.part.make_final(_seconds(self.version.last_modified), self.replaces)
+        return Completed(
+            name=self.part.name,
+            size=final.st_size,
+            mtime_ns=final.st_mtime_ns,
+            etag=self.version.etag,
+            last_modified=self.version.last_modified,
+            checksum=self.checksum,
+            others=self._others,
+            address=without_query(self.source),
         )
 
 

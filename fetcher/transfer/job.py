@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from scrapy import Request
-from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.config import Config
 from fetcher.contract import (
@@ -38,6 +37,7 @@ from fetcher.transfer.addresses import addresses
 from fetcher.transfer.comparison import Comparison
 from fetcher.transfer.coordinator import Transfer
 from fetcher.transfer.counts import Counts
+from fetcher.transfer.disk_work import DiskWork
 from fetcher.transfer.download import Download
 from fetcher.transfer.expectations import Expectations
 from fetcher.transfer.hosts import Hosts
@@ -72,6 +72,7 @@ class FileJob:
     :param ledger: what earlier runs completed in the output folder.
     :param hosts: what is known of the servers.
     :param promises: what room on the disk is spoken for.
+    :param disk: does what waits for a disk.
     :param progress: kept up to date for displays.
     :param bucket: the rate that all connections of the crawl share; None for no limit.
     """
@@ -84,6 +85,7 @@ class FileJob:
         ledger: Ledger,
         hosts: Hosts,
         promises: Promises,
+        disk: DiskWork,
         progress: FileProgress,
         bucket: Bucket | None = None,
     ) -> None:
@@ -95,6 +97,7 @@ class FileJob:
         self._ledger = ledger
         self._hosts = hosts
         self._promises = promises
+        self._disk = disk
         self._promised: Part | None = None
         self._progress = progress
         self._bucket = bucket
@@ -144,15 +147,15 @@ class FileJob:
     # --- before the first byte ------------------------------------------------------------------
 
     async def _fetch(self) -> FileItem:
-        start = await run_in_thread(self._first_start)
+        start = await self._disk.run_brief(self._first_start)
         while True:
             try:
                 return await self._fetch_from(start)
             except (Renamed, Hashed):
-                start = await run_in_thread(self._opening.start, self._name)
+                start = await self._disk.run(self._opening.start, self._name)
 
-    def _first_start(self) -> Start:
-        return self._opening.start(self._server.first())
+    def _first_start(self, wait: bool) -> Start:
+        return self._opening.start(self._server.first(wait=wait), wait=wait)
 
     async def _fetch_from(self, start: Start) -> FileItem:
         self._name, self._remembered = start.name, start.remembered
@@ -165,7 +168,7 @@ class FileJob:
             return await self._fetch_into(start.part, start)
         except BaseException:
             await self._server.close()
-            await run_in_thread(self._leave, start.part)
+            await self._disk.run(self._leave, start.part)
             raise
 
     def _leave(self, part: Part) -> None:
@@ -230,7 +233,7 @@ class FileJob:
         try:
             await transfer.run()
         except NotModified:
-            await run_in_thread(intake.part.discard)
+            await self._disk.run(intake.part.discard)
             intake.part.close()
             return self._unchanged()
         return self._fetched(transfer, start.replaces)
@@ -289,12 +292,12 @@ class FileJob:
         for checksum in listed_checksums(self._meta).values():
             if remembered.known(checksum) is None:
                 others += (await self._checksum(checksum.partition(":")[0]),)
-        await run_in_thread(self._ledger.record, replace(remembered, others=others))
+        await self._disk.run(self._ledger.record, replace(remembered, others=others))
 
     async def _checksum(self, algorithm: str) -> str:
         self._hashing = FileHash(self._out / self._name, algorithm)
         self._check_stopped()
-        return await run_in_thread(self._hashing.checksum)
+        return await self._disk.run(self._hashing.checksum)
 
     async def _compare(self) -> FileItem:
         """Ask the servers for the size; nothing of the file that stands there is touched."""
@@ -364,6 +367,7 @@ class FileJob:
             listed_size=self._meta["size"],
             max_size=self._config.max_size,
             ledger=self._ledger,
+            disk=self._disk,
             replaces=replaces,
         )
         return item

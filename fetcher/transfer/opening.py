@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fetcher.config import Config
 from fetcher.contract import FileMeta, listed_checksums
+from fetcher.disk.database import Busy
 from fetcher.disk.journal import Journal
 from fetcher.disk.ledger import Ledger
 from fetcher.disk.part import Part
@@ -42,7 +43,8 @@ class Start:
 
 
 class Opening:
-    """Decides about a row, and opens its part; all of it waits for a disk.
+    """Decides about a row, and opens its part; all of it waits for a disk, and what is begun or
+    remembered by others for those, too.
 
     :param meta: the row.
     :param config: the settings.
@@ -76,17 +78,21 @@ class Opening:
         final = self._out / name
         return final.with_name(part_name(final.name)).exists()
 
-    def start(self, name: str) -> Start:
+    def start(self, name: str, *, wait: bool = True) -> Start:
         """Decide about a row under this name, or the next one if another row has taken it.
 
+        :param wait: whether it may take more than a moment.
+        :raises Busy: it would.
         :raises DiskError: its part cannot be opened.
         """
-        start = self._open(name)
+        start = self._open(name, wait)
         if start.part is None:
             return start
         try:
-            if self._ledger.may_take(self._key, start.name):
+            if self._ledger.may_take(self._key, start.name, wait=wait):
                 return start
+            if not wait:
+                raise Busy
             # Since the row's turn began, another row's server has given it the name.
             if start.part.resumable is None:
                 start.part.discard()
@@ -97,19 +103,22 @@ class Opening:
         start.part.close()
         return self.start(given)
 
-    def _open(self, name: str) -> Start:
-        start, _ = self._decide(name)
+    def _open(self, name: str, wait: bool) -> Start:
+        start, _ = self._decide(name, wait)
         if start.action in _WITHOUT_PART:
             return start
+        if not wait and self.is_begun(start.name):
+            # Its journal may be long.
+            raise Busy
         self.pieces = Pieces.from_plain(self._meta.get("pieces"))
         part = Part(self._out, start.name)
         try:
-            return self._with_part(start.name, part)
+            return self._with_part(start.name, part, wait)
         except BaseException:
             part.close()
             raise
 
-    def _check_folders(self, name: str) -> None:
+    def _check_folders(self, name: str, wait: bool) -> None:
         """A folder that an archive was unpacked to is replaced as a whole: no other row's file may
         be in it.
 
@@ -117,7 +126,7 @@ class Opening:
         """
         folder = name
         while folder := folder.rpartition("/")[0]:
-            for unpacked in self._ledger.unpacked_like(folder):
+            for unpacked in self._ledger.unpacked_like(folder, wait=wait):
                 found = self._stat(self._out / folder)
                 if found is not None and unpacked.is_at(found):
                     raise ForeignFileError(
@@ -131,9 +140,11 @@ class Opening:
         except OSError:
             return None
 
-    def _decide(self, name: str) -> tuple[Start, os.stat_result | None]:
-        self._check_folders(name)
-        found, remembered = self.standing(name), self._ledger.find(name)
+    def _decide(self, name: str, wait: bool) -> tuple[Start, os.stat_result | None]:
+        self._check_folders(name, wait)
+        found = self.standing(name)
+        # Of what is not there it does not matter what is remembered.
+        remembered = None if found is None else self._ledger.find(name, wait=wait)
         size, checksums = self._meta["size"], listed_checksums(self._meta).values()
         action = decide(self._config.if_exists, found, remembered, size, *checksums)
         if action is Action.RENAME:
@@ -146,11 +157,11 @@ class Opening:
             number += 1
         return numbered(name, number)
 
-    def _with_part(self, name: str, part: Part) -> Start:
+    def _with_part(self, name: str, part: Part, wait: bool) -> Start:
         # Another process may have completed the file before its lock was free for this one, and an
         # archive may have been unpacked to the folder that had to be made for the part.
         try:
-            start, found = self._decide(name)
+            start, found = self._decide(name, wait)
         except ForeignFileError:
             if part.resumable is None:
                 part.discard()
@@ -159,7 +170,7 @@ class Opening:
             if part.resumable is None:
                 part.discard()
             part.close()
-            return start if start.name == name else self._open(name)
+            return start if start.name == name else self._open(name, wait)
         start.part, start.replaces = part, found
         if part.resumable is not None and self._may_resume(part.resumable):
             start.journal = part.resumable

@@ -14,6 +14,7 @@ from pathlib import Path
 from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.contract import Answer, FileMeta
+from fetcher.disk.database import Busy
 from fetcher.disk.ledger import Ledger
 from fetcher.disk.part import Part
 from fetcher.rules.names import disposition_name
@@ -50,17 +51,21 @@ class ServerName:
         self.key = hashlib.sha256(owner.encode()).hexdigest()
         """The row's in the ledger."""
 
-    def first(self) -> str:
-        """The name to begin with, in a thread.
+    def first(self, *, wait: bool) -> str:
+        """The name to begin with.
 
+        :param wait: whether others may be waited for.
+        :raises Busy: they would have to be.
         :raises DiskError: when it cannot be told.
         """
         name = self._meta["name"]
         if not self._meta["named"]:
-            known = self._ledger.server_name(self.key)
+            known = self._ledger.server_name(self.key, wait=wait)
             self._settled, name = known is not None, known or name
-        if self._ledger.owner(name) in (None, self.key):
+        if self._ledger.owner(name, wait=wait) in (None, self.key):
             return name
+        if not wait:
+            raise Busy
         # Another row's server has taken the name; what stands there is not this row's.
         self._settled = True
         return self._ledger.claim_server_name(self.key, name)
