@@ -11,7 +11,7 @@ from fetcher.disk.syncing import sync_folder
 def commit(part: Part, mtime: float | None, replaces: os.stat_result | None) -> os.stat_result:
     """The steps of :func:`fetcher.transfer.commit.commit_all`."""
     final = part.make_final(mtime, replaces)
-    part.take_name()
+    part.take_name(replaces)
     sync_folder(part.final.parent)
     part.clean_up()
     return final

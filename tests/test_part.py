@@ -589,6 +589,17 @@ def test_a_folder_that_is_exchanged_meanwhile_is_left_alone(out: Path) -> None:
     assert (out / "ours" / "a.part").read_bytes() == b"x" * 20
 
 
+def test_a_file_that_comes_while_the_bytes_are_synced_is_left_alone(out: Path) -> None:
+    with closing(Part(out, "a")) as part:
+        part.write(0, b"ours")
+        part.make_final(None, None)
+        (out / "a").write_text("theirs")
+        with pytest.raises(ForeignFileError, match="meanwhile"):
+            part.take_name(None)
+    assert (out / "a").read_text() == "theirs"
+    assert (out / "a.part").read_text() == "ours"
+
+
 def test_a_link_within_the_folder_is_no_harm(out: Path) -> None:
     (out / "c").mkdir()
     (out / "b").symlink_to("c")

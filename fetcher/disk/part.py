@@ -166,10 +166,15 @@ class Part:
             os.fsync(fd)
             return os.fstat(fd)
 
-    def take_name(self) -> None:
-        """One rename; safe once the folder is synced (:func:`fetcher.disk.syncing.sync_folder`)."""
+    def take_name(self, replaces: os.stat_result | None) -> None:
+        """One rename; safe once the folder is synced (:func:`fetcher.disk.syncing.sync_folder`).
+
+        :param replaces: see :meth:`make_final`; to sync has taken its time.
+        :raises ForeignFileError: another file has come to stand under the name meanwhile.
+        """
         with self.told("finished"):
             self._check_folder()
+            self._check_final(replaces)
             (self._decoded_path if self._is_decoded else self.path).rename(self.final)
 
     def clean_up(self) -> None:

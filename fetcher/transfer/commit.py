@@ -91,7 +91,7 @@ def _remember(files: list[_File]) -> None:
 
 def _take_name(files: list[_File]) -> None:
     for file in files:
-        file.download.part.take_name()
+        file.download.part.take_name(file.download.replaces)
 
 
 def _sync(files: list[_File]) -> None:
