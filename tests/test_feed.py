@@ -33,6 +33,8 @@ def most_ahead(row: Row, count: int) -> int:
             taken += 1
             most = max(most, read - taken)
         feed.close()
+        # Its thread wakes the loop once more, which has to be there.
+        await asyncio.to_thread(feed.join)
         return taken
 
     assert asyncio.run(main()) == count
@@ -46,9 +48,13 @@ def test_whatever_goes_wrong_in_the_thread_ends_the_list() -> None:
 
     async def main() -> None:
         feed = RowFeed(rows(), lambda row: row.memory, ListProgress())
-        async with asyncio.timeout(10):
-            async for _ in feed:
-                pass
+        try:
+            async with asyncio.timeout(10):
+                async for _ in feed:
+                    pass
+        finally:
+            feed.close()
+            await asyncio.to_thread(feed.join)
 
     with pytest.raises(InvalidListError, match="nobody has thought of this"):
         asyncio.run(main())
