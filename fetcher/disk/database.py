@@ -105,16 +105,17 @@ class Database:
         """
 
         def look(db: sqlite3.Connection) -> Any:
-            with db:
-                db.execute("BEGIN IMMEDIATE")
-                return db.execute(query, (value,)).fetchone()
+            db.execute("BEGIN IMMEDIATE")
+            return db.execute(query, (value,)).fetchone()
 
         try:
             with self._readers[wait].held(wait) as db:
-                return self._when_free(lambda: look(db), wait)
-        except sqlite3.Error:
+                return self._when_free(lambda: _in_transaction(db, look), wait)
+        except sqlite3.Error as error:
+            if not wait:
+                raise Busy from error
             # Where the file is broken, that makes it anew.
-            return self.change(look, wait=wait)
+            return self.change(look)
 
     def each(self, query: str) -> Iterator[Any]:
         """All rows, one by one, over a connection of its own.
@@ -124,21 +125,20 @@ class Database:
         with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(self._path)) as db:
             yield from db.execute(query)
 
-    def change(self, change: Callable[[sqlite3.Connection], T], *, wait: bool = True) -> T:
+    def change(self, change: Callable[[sqlite3.Connection], T]) -> T:
         """Make a change in one transaction; where the file turns out to be broken, in a new one.
 
-        :raises Busy: somebody would have to be waited for.
         :raises DiskError: when that cannot be done.
         :raises Stopped: see :class:`Database`.
         """
         try:
-            with _held(self._lock, wait):
+            with self._lock:
                 try:
-                    return self._when_free(lambda: self._in_transaction(change), wait)
+                    return self._when_free(lambda: _in_transaction(self._db, change))
                 except sqlite3.DatabaseError as error:
                     broken, self._db = self._db, self._made_anew(error)
                     broken.close()
-                    return self._in_transaction(change)
+                    return _in_transaction(self._db, change)
         except (OSError, sqlite3.Error) as error:
             raise self._told("written", error) from error
 
@@ -160,10 +160,6 @@ class Database:
     def _close_readers(self) -> None:
         for reader in self._readers.values():
             reader.close()
-
-    def _in_transaction(self, change: Callable[[sqlite3.Connection], T]) -> T:
-        with self._db:
-            return change(self._db)
 
     def _when_free(self, work: Callable[[], T], wait: bool = True) -> T:
         """Do what other processes may have to be waited for.
@@ -243,10 +239,14 @@ class _Reader:
 
         :raises Busy: another thread has it, and is not to be waited for.
         """
-        with _held(self._lock, wait):
+        if not self._lock.acquire(blocking=wait):
+            raise Busy
+        try:
             if self._db is None:
                 self._db = self._connect()
             yield self._db
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         with self._lock, suppress(sqlite3.Error):
@@ -255,18 +255,9 @@ class _Reader:
             self._db = None
 
 
-@contextmanager
-def _held(lock: Lock, wait: bool) -> Iterator[None]:
-    """Hold one of this process's locks.
-
-    :raises Busy: another thread has it, and is not to be waited for.
-    """
-    if not lock.acquire(blocking=wait):
-        raise Busy
-    try:
-        yield
-    finally:
-        lock.release()
+def _in_transaction(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    with db:
+        return work(db)
 
 
 def _code(error: sqlite3.Error) -> int:
