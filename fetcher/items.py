@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,17 @@ class FileItem:
         self.number: int | None = None
         # The output folder.
         self.out: Path | None = None
+        # What the list calls the file, where there is no request that would tell it.
+        self.row: str | None = None
         # What had become of the file itself, where it is another step that has failed.
         self.fetched: str | None = None
         # For who runs a crawl from a program: the error itself.
         self.exception: BaseException | None = None
+
+    def report(self) -> dict[str, Any]:
+        """What the report says of the file, in its order."""
+        return dict(zip(_REPORTED, _values(self), strict=True))
+
+
+_REPORTED = tuple(each.name for each in fields(FileItem))
+_values = attrgetter(*_REPORTED)

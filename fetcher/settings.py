@@ -172,6 +172,9 @@ SCHEDULER_DISK_QUEUE = SCHEDULER_START_DISK_QUEUE = "scrapy.squeues.FifoMemoryQu
 # The same row is found again by its name, exactly; a set of a million fingerprints is not needed.
 DUPEFILTER_CLASS = "scrapy.dupefilters.BaseDupeFilter"
 
+# Scrapy's own looks up each field of each item by its name.
+FEED_EXPORTERS = {"jsonlines": "fetcher.extensions.exporter.ReportExporter"}
+
 # The report's own storage; other FEEDS stay Scrapy's.
 FEED_STORAGES = {"report": "fetcher.extensions.report.ReportStorage"}
 FEEDS: dict[str, dict[str, Any]] = {

@@ -28,10 +28,11 @@ def most_ahead(row: Row, count: int) -> int:
         nonlocal most
         feed = RowFeed(rows(), lambda row: row.memory, ListProgress())
         taken = 0
-        async for _ in feed:
-            await asyncio.sleep(0)
-            taken += 1
-            most = max(most, read - taken)
+        async for together in feed:
+            for _ in together:
+                await asyncio.sleep(0)
+                taken += 1
+                most = max(most, read - taken)
         feed.close()
         # Its thread wakes the loop once more, which has to be there.
         await asyncio.to_thread(feed.join)

@@ -77,21 +77,21 @@ class Database:
         except (OSError, sqlite3.Error) as error:
             raise self._told("opened", error) from error
 
-    def look_up(self, query: str, value: str, *, wait: bool = True) -> Any:
+    def look_up(self, query: str, *values: str, wait: bool = True) -> Any:
         """The first row; None for none, or where the file is broken.
 
         :raises Busy: somebody would have to be waited for.
         """
-        return next(iter(self.select(query, value, wait=wait)), None)
+        return next(iter(self.select(query, *values, wait=wait)), None)
 
-    def select(self, query: str, value: str, *, wait: bool = True) -> list[Any]:
+    def select(self, query: str, *values: str, wait: bool = True) -> list[Any]:
         """All rows; none where the file is broken.
 
         :raises Busy: somebody would have to be waited for.
         """
         try:
             with self._readers[wait].held(wait) as db:
-                return self._when_free(lambda: db.execute(query, (value,)).fetchall(), wait)
+                return self._when_free(lambda: db.execute(query, values).fetchall(), wait)
         except sqlite3.Error:
             return []
 

@@ -37,6 +37,8 @@ CREATE TABLE IF NOT EXISTS unpacked (
 CREATE INDEX IF NOT EXISTS unpacked_folded ON unpacked (folded);
 """
 
+_COMPLETED = "SELECT name, size, mtime_ns, etag, last_modified, checksum, address FROM completed"
+
 
 class Ledger:
     """The memory of one output folder; may be used from several threads.
@@ -59,24 +61,32 @@ class Ledger:
 
     def find(self, name: str, *, wait: bool = True) -> Completed | None:
         """What is remembered of a name."""
-        row = self._database.look_up(
-            "SELECT name, size, mtime_ns, etag, last_modified, checksum, address"
-            " FROM completed WHERE name = ?",
-            name,
-            wait=wait,
-        )
+        row = self._database.look_up(_COMPLETED + " WHERE name = ?", name, wait=wait)
         return _completed(row) if row else None
+
+    def find_all(self, names: Sequence[str]) -> dict[str, Completed]:
+        """What is remembered of names: of those of which anything is."""
+        found = map(_completed, self._among(_COMPLETED + " WHERE name IN", names))
+        return {each.name: each for each in found}
+
+    def server_names(self, keys: Sequence[str]) -> dict[str, str]:
+        """The names that servers gave to the rows with these keys, by the key."""
+        return dict(self._among("SELECT key, name FROM named WHERE key IN", keys))
+
+    def owners(self, names: Sequence[str]) -> dict[str, str]:
+        """The keys of the rows to which servers gave these names, by the name."""
+        return dict(self._among("SELECT name, key FROM named WHERE name IN", names))
+
+    def has_unpacked(self) -> bool:
+        """Whether any archive was unpacked here."""
+        return self._database.look_up("SELECT 1 FROM unpacked") is not None
 
     def each(self) -> Iterator[Completed]:
         """All that is remembered, in the order of the names; over a connection of its own.
 
         Ends early where the file is broken.
         """
-        query = (
-            "SELECT name, size, mtime_ns, etag, last_modified, checksum, address"
-            " FROM completed ORDER BY name"
-        )
-        return map(_completed, self._database.each(query))
+        return map(_completed, self._database.each(_COMPLETED + " ORDER BY name"))
 
     def record(self, *completed: Completed) -> None:
         """Remember files; at once, so that a killed process has not forgotten them.
@@ -154,6 +164,10 @@ class Ledger:
     def close(self) -> None:
         """Close the file; twice does no harm."""
         self._database.close()
+
+    def _among(self, query: str, values: Sequence[str]) -> list[Any]:
+        places = ", ".join("?" * len(values))
+        return self._database.select(f"{query} ({places})", *values)
 
 
 def _values(completed: Completed) -> list[Any]:

@@ -28,6 +28,7 @@ NAME = "SHA256SUMS"
 _PREFIX = "sha256:"
 _LOCK_LOOK = 0.02
 _BLOCK = 1 << 20
+_TOGETHER = 256
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """Neither a link is followed nor a pipe waited for."""
 
@@ -37,6 +38,7 @@ class Found:
 
     def __init__(self) -> None:
         self._lock = Lock()
+        self._new: dict[str, str | None] = {}
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._db.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA cache_size = -4096;"
@@ -46,16 +48,24 @@ class Found:
     def add(self, name: str, digest: str | None) -> None:
         """Note a file's digest; None where it has a new content and its digest is not known."""
         with self._lock:
-            self._db.execute("INSERT OR REPLACE INTO found VALUES (?, ?)", (name, digest))
+            self._new[name] = digest
+            if len(self._new) >= _TOGETHER:
+                self._put_down()
 
     def each(self) -> Iterator[tuple[str, str | None]]:
         """Names and digests in the order of the names; while nothing is added."""
+        with self._lock:
+            self._put_down()
         yield from self._db.execute("SELECT name, digest FROM found ORDER BY name")
 
     def close(self) -> None:
         """Throw the database away."""
         with self._lock:
             self._db.close()
+
+    def _put_down(self) -> None:
+        self._db.executemany("INSERT OR REPLACE INTO found VALUES (?, ?)", self._new.items())
+        self._new.clear()
 
 
 class SumsFile:

@@ -31,6 +31,9 @@ SCHEME = "report"
 ROOM = 1 << 20
 """Bytes that are reserved for the report: some thousands of rows."""
 
+BLOCK = 64 << 10
+"""Bytes that are written at a time."""
+
 
 class ReportFile(io.RawIOBase):
     """The report while it grows; takes every line, and notes which did not fit.
@@ -46,6 +49,8 @@ class ReportFile(io.RawIOBase):
         self.lost = 0
         self.reason = ""
         self._lines = 0
+        self._size = 0
+        self._waiting = bytearray()
         self._path = path
         self._fd = -1
         folder = path.parent / STATE_FOLDER
@@ -65,31 +70,29 @@ class ReportFile(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        """Put down some lines, or none of them."""
-        left = memoryview(data)
-        lines = bytes(data).count(b"\n")
-        with suppress(OSError):
-            size = os.fstat(self._fd).st_size
-            try:
-                while left:
-                    left = left[os.write(self._fd, left) :]
-            except OSError as error:
-                self.reason = os.strerror(error.errno or 0)
-                os.ftruncate(self._fd, size)
-                os.lseek(self._fd, size, os.SEEK_SET)
-        if left:
-            self.lost += lines
-        else:
-            self._lines += lines
+        """Take some lines, whole ones; few of them wait until there are more."""
+        self._waiting += data
+        if len(self._waiting) >= BLOCK:
+            self.settle()
         return len(data)
+
+    def settle(self) -> None:
+        """Write what waits, as many lines of it as there is room for."""
+        data = bytes(self._waiting)
+        self._waiting.clear()
+        if not self._put(data):
+            # Some of them may fit all the same.
+            for line in data.splitlines(keepends=True):
+                self.lost += not self._put(line)
 
     def publish(self) -> None:
         """Give the report its name; waits for the disk."""
+        self.settle()
         if self._fd < 0:
             return
         try:
             # Gives back what was reserved and not used.
-            os.ftruncate(self._fd, os.fstat(self._fd).st_size)
+            os.ftruncate(self._fd, self._size)
             os.fsync(self._fd)
             self._aside.rename(self._path)
         except OSError as error:
@@ -106,6 +109,22 @@ class ReportFile(io.RawIOBase):
                 self._aside.unlink()
             os.close(self._fd)
             self._fd = -1
+
+    def _put(self, data: bytes) -> bool:
+        """Write all of it, or nothing."""
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[os.write(self._fd, left) :]
+        except OSError as error:
+            self.reason = os.strerror(error.errno or 0)
+            with suppress(OSError):
+                os.ftruncate(self._fd, self._size)
+                os.lseek(self._fd, self._size, os.SEEK_SET)
+            return False
+        self._size += len(data)
+        self._lines += data.count(b"\n")
+        return True
 
 
 class ReportStorage:

@@ -81,6 +81,8 @@ class RetryList:
         if self._file is None or not isinstance(item, FileItem):
             return
         if not isinstance(request, Request) or META_FETCH not in request.meta:
+            if self._seen is not None and item.row is not None:
+                self._seen.add(item.row)
             return
         if self._seen is not None:
             self._seen.add(request.meta[META_FETCH]["name"])
@@ -119,9 +121,11 @@ class RetryList:
                     path,
                 )
             return
+        file.settle()
         failed, lost = self._rows, file.lost
         # Where there was no list before, there is nothing to look through.
         gone = self._copy_others(path, file, self._seen) if self._seen is not None else 0
+        file.settle()
         if not failed and not gone:
             return
         if file.lost > lost:

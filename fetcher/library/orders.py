@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def take(orders: Sequence[Order], channel: Channel) -> Orders:
         else:
             message = {"type": type(error).__name__, "message": error.message}
             item = FileItem(status="failed", name=order["fields"].get("name", ""), error=message)
-            channel.send({"kind": "item", "item": asdict(item), "line": number})
+            channel.send({"kind": "item", "item": item.report(), "line": number})
     return Orders(tuple(rows), None, Path.cwd(), Credentials(), folds_names=False, orders=orders)
 
 

@@ -40,10 +40,6 @@ MAX_HEADERS = 64 << 10
 _TEXT = 50
 """About how many bytes a text takes beside its characters."""
 
-# Nearly all rows look like this, and the full checks would find nothing to say about them: they
-# only cost most of the time that reading a long list takes.
-_PLAIN_URL = re.compile(r"https?://[a-z0-9][a-z0-9.-]*/[!$&-;=@-Z_a-z~%]*(?:\?[!$&-;=@-Z_a-z~%]+)?")
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{,99}\.(?:tar|t?gz|zip|bin|parquet)(?:\.gz)?")
 _SIZE = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
@@ -122,9 +118,9 @@ def make_row(
     url = fields.get("url", "").strip()
     name = fields.get("name", "").strip()
     try:
-        if len(url) > urls.MAX_URL or not _PLAIN_URL.fullmatch(url):
+        if not urls.is_plain(url):
             url = _check_url(url)
-        if name and not _PLAIN_NAME.fullmatch(name):
+        if name and not names.is_plain(name):
             _refuse_address("name", name)
             name = names.check_name(name)
         if len(fields) == 1 + ("name" in fields) and not headers and pieces is None:

@@ -38,6 +38,10 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069
 _DEVICE = re.compile(
     r"(?:CON|PRN|AUX|NUL|(?:COM|LPT)[1-9\u00b9\u00b2\u00b3])(?:\.|\Z)", re.IGNORECASE
 )
+# Nearly all names look like this: the full checks take most of the time that a long list takes.
+_PLAIN_BASE = r"[A-Za-z0-9_][A-Za-z0-9_-]{,99}\.(?:tar|t?gz|zip|bin|parquet)(?:\.gz)?"
+_PLAIN = re.compile(rf"(?:(?!SHA256SUMS/)[A-Za-z0-9_][A-Za-z0-9_-]{{,99}}/){{,3}}{_PLAIN_BASE}")
+_PLAIN_URL = re.compile(rf"https?://[^/?#]+/(?:[^?#]*/)?({_PLAIN_BASE})(?:\?[^#]*)?")
 _DRIVE = re.compile(r"\A(?:[A-Za-z]:\s*)+")
 _REPORT = re.compile(r"report(-.*)?\.jsonl|retry(-.*)?\.tsv")
 _NUMBER = re.compile(r"\.([0-9]{1,18})(?=\.|\Z)")
@@ -46,6 +50,11 @@ _PARAMETER = re.compile(
 )
 _OWN_FILES = ("SHA256SUMS",)
 _OWN_ENDINGS = (PART_SUFFIX, JOURNAL_SUFFIX, ASIDE_SUFFIX, DECODED_SUFFIX)
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name is in no way unusual: nothing would be found to say about it."""
+    return _PLAIN.fullmatch(name) is not None
 
 
 def check_name(name: str) -> str:
@@ -97,6 +106,9 @@ def safe_name(text: str) -> str:
 
 def url_name(url: str) -> str:
     """The name of a row that has none: the last segment of its URL, else ``index``."""
+    plain = _PLAIN_URL.fullmatch(url)
+    if plain and not _DEVICE.match(plain[1]):
+        return plain[1]
     return safe_name(last_segment(url)) or "index"
 
 

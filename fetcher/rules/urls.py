@@ -18,6 +18,12 @@ MAX_URL = 16 << 10
 _MAX_HOST = 255
 """Characters of a login, host and port that are not all ASCII."""
 
+# Nearly all addresses look like this, and the full checks would find nothing to say about them:
+# they only cost most of the time that reading a long list takes.
+_PLAIN = re.compile(
+    r"(https?://[a-z0-9][a-z0-9.-]*(?::(?:[1-9][0-9]{,3}|[1-5][0-9]{4}))?/[!$&-;=@-Z_a-z~%]*)"
+    r"(?:\?([!$&-;=@-Z_a-z~%]+))?"
+)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE | re.ASCII)
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 _PARAMETER = re.compile(r"([^&;=]*=)[^&;]*|[^&;]+")
@@ -31,6 +37,12 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "ftps": 990, "sftp": 22}
 def looks_like_url(text: str) -> bool:
     """Whether a field of a list is an address rather than a name or a title."""
     return _URL.match(text) is not None
+
+
+def is_plain(url: str) -> bool:
+    """Whether an address is in no way unusual: valid, written as Scrapy writes it, without a login
+    and without a fragment."""
+    return len(url) <= MAX_URL and _PLAIN.fullmatch(url) is not None
 
 
 def check_url(url: str) -> str:
@@ -68,6 +80,8 @@ def split_credentials(url: str) -> tuple[str, str | None]:
 
     Basic authentication, RFC 7617; both parts are percent-decoded.
     """
+    if "@" not in url:
+        return url, None
     parts = urlsplit(url)
     userinfo, separator, host = parts.netloc.rpartition("@")
     if not separator:
@@ -119,6 +133,8 @@ def last_segment(url: str) -> str:
 
 def redact(url: str) -> str:
     """The address without credentials and without the values of its query parameters."""
+    if plain := _PLAIN.fullmatch(url):
+        return f"{plain[1]}?{_redact_query(plain[2])}" if plain[2] else url
     if not _URL.match(url):
         before, mark, query = url.partition("?")
         url = before.rpartition("@")[2] + mark + query

@@ -30,9 +30,11 @@ from fetcher.rules.headers import merge_headers
 from fetcher.rules.names import url_name
 from fetcher.rules.urls import redact
 from fetcher.spiders.assignment import Assignment, prepare
+from fetcher.spiders.audience import Audience
 from fetcher.spiders.bookmark import Bookmark
 from fetcher.spiders.feed import RowFeed
 from fetcher.spiders.inputs import Inputs
+from fetcher.spiders.standing import Standing, Wanted
 
 BROKEN_LIST = "(the list)"
 """The name in the item of a list that has turned out to be damaged further on."""
@@ -84,6 +86,7 @@ class FetchSpider(Spider):
         self._feed: RowFeed[_Named] | None = None
         self._bookmark: Bookmark | None = None
         self._read_whole = False
+        self._standing: Standing | None = None
 
     @classmethod
     def update_settings(cls, settings: BaseSettings) -> None:
@@ -122,12 +125,22 @@ class FetchSpider(Spider):
             self.logger.info("the list has changed since: it is read from its start")
         progress = ListProgress()
         self.crawler.signals.send_catch_log(list_opened, progress=progress)
-        self._feed = RowFeed(self._named(bookmark.start), lambda named: named.row.memory, progress)
+        audience = Audience(self.crawler, self)
+        config = Config.from_settings(self.crawler.settings)
+        if audience.whole and config.if_exists == "skip" and not config.unpack:
+            self._standing = Standing(self.out)
+        self._feed = RowFeed(
+            self._named(bookmark.start),
+            lambda named: named.row.memory,
+            progress,
+        )
         try:
-            async for named in self._feed:
-                bookmark.take(named.number)
-                yield self._entry(*named)
-                await self._room()
+            async for rows in self._feed:
+                for named in rows:
+                    bookmark.take(named.number)
+                for named in await self._tell_standing(rows, audience):
+                    yield self._entry(named)
+                    await self._room()
             self._read_whole = True
         except FetchError as error:
             # The list broke off; what it gave so far goes on.
@@ -169,6 +182,8 @@ class FetchSpider(Spider):
         await self._inputs.close()
         if self._feed is not None:
             await run_in_thread(self._feed.join)
+        if self._standing is not None:
+            await run_in_thread(self._standing.close)
         self._inputs.forget()
         self._naming.close()
 
@@ -223,9 +238,23 @@ class FetchSpider(Spider):
             if wanted and number > start:
                 yield _Named(number, row, name, sums)
 
-    def _entry(
-        self, number: int, row: Row | BadRow, name: str, sums: str | None
-    ) -> Request | FileItem:
+    async def _tell_standing(self, rows: list[_Named], audience: Audience) -> list[_Named]:
+        """Report the files that are there; the other rows."""
+        if self._standing is None:
+            return rows
+        wanted = [
+            Wanted(number, row, name, _variant(row, name), sums)
+            for number, row, name, sums in rows
+            if isinstance(row, Row)
+        ]
+        items = await run_in_thread(self._standing.items, wanted)
+        if not items:
+            return rows
+        await audience.tell(list(items.values()))
+        return [named for named in rows if named.number not in items]
+
+    def _entry(self, named: _Named) -> Request | FileItem:
+        number, row, name, sums = named
         if isinstance(row, BadRow):
             shown = row.name or row.url or ""
             return _failed(shown, row.url, row.error, row.line or None, number)
@@ -258,8 +287,7 @@ class FetchSpider(Spider):
             size=row.size,
             checksum=row.checksum,
             sums=None,
-            # Not the headers themselves: a token may be another one in each run.
-            variant=name if row.headers and name != (row.name or url_name(row.url)) else None,
+            variant=_variant(row, name),
             mirrors=[self._assignment.credentials.split(mirror) for mirror in row.mirrors],
             unused=row.unused,
             kept=self._kept(row),
@@ -278,6 +306,11 @@ class FetchSpider(Spider):
         known["cookie"] = credentials.cookies(credentials.split(row.url)[0]) is not None
         kept = [name for name, is_known in known.items() if is_known and name not in given]
         return kept + [mirror for mirror in row.mirrors if credentials.remembers(mirror)]
+
+
+def _variant(row: Row, name: str) -> str | None:
+    # Not the headers themselves: a token may be another one in each run.
+    return name if row.headers and name != (row.name or url_name(row.url)) else None
 
 
 def _failed(

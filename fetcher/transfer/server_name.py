@@ -45,10 +45,7 @@ class ServerName:
         self._ledger = ledger
         self._settled = meta["named"]
         self._finding: asyncio.Future[Place] | None = None
-        owner = f"name:{meta['name']}" if meta["named"] else url
-        if meta.get("variant") and not meta["named"]:
-            owner += f"\n{meta['variant']}"
-        self.key = hashlib.sha256(owner.encode()).hexdigest()
+        self.key = row_key(meta["name"], url, named=meta["named"], variant=meta.get("variant"))
         """The row's in the ledger."""
 
     def first(self, *, wait: bool) -> str:
@@ -123,6 +120,19 @@ class ServerName:
             return Place(name, part)
         part.close()
         return Place(name, None)
+
+
+def row_key(name: str, url: str, *, named: bool, variant: str | None) -> str:
+    """What tells a row from all others in the ledger, in every run.
+
+    :param url: that of its request.
+    :param named: whether the list gives the name.
+    :param variant: see :class:`fetcher.contract.FileMeta`.
+    """
+    owner = f"name:{name}" if named else url
+    if variant and not named:
+        owner += f"\n{variant}"
+    return hashlib.sha256(owner.encode()).hexdigest()
 
 
 def _drop(place: Place | None) -> None:

@@ -79,6 +79,8 @@ class Event(TypedDict, total=False):
     """Of an item's :class:`StatusError`."""
     row: ItemRow
     """Of an item that is a file's and not an unusable line's."""
+    name: str
+    """What the list calls the file, where it was there without a request."""
     logger: str
     level: int
     text: str
@@ -139,7 +141,7 @@ def log_record(event: Event) -> logging.LogRecord:
 def item_of(event: Event) -> FileItem:
     """The item of an event of the kind ``item``."""
     item = FileItem(**event["item"])
-    item.line = event.get("line")
+    item.line, item.row = event.get("line"), event.get("name")
     return item
 
 

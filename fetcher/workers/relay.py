@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from scrapy import Request, signals
 from scrapy.crawler import Crawler
@@ -85,13 +85,15 @@ class Relay:
         error = item.exception
         event: Event = {
             "kind": "item",
-            "item": asdict(item),
+            "item": item.report(),
             "line": item.line,
             "http_status": error.status if isinstance(error, StatusError) else None,
         }
         request = response.request if response is not None else None
         if request is not None and META_FETCH in request.meta:
             event["row"] = _row(request, failed=item.status == "failed")
+        elif item.row is not None:
+            event["name"] = item.row
         self._channel.send(event)
 
     def _tell(self) -> None:

@@ -1,0 +1,122 @@
+"""Rows whose files are there, as an earlier run completed them: looked up many at a time.
+
+They need neither a request nor a turn, so a list that has been worked off before costs
+microseconds a row. Whatever is not as plain as that goes the long way, through a file's request,
+which decides by the same rules (:mod:`fetcher.rules.existing`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+from scrapy import Request
+
+from fetcher.disk.ledger import Ledger
+from fetcher.errors import FetchError
+from fetcher.items import FileItem
+from fetcher.lists import Row
+from fetcher.rules.existing import Action, Completed, decide
+from fetcher.rules.urls import is_plain, redact, split_credentials
+from fetcher.transfer.server_name import row_key
+
+
+class Wanted(NamedTuple):
+    """A row of this run.
+
+    :param number: which of the list's rows it is; the first is 1.
+    :param name: its file's.
+    :param variant: see :class:`fetcher.contract.FileMeta`.
+    :param sums: what the file of checksums says of it, ``algorithm:hex``, where the list does not.
+    """
+
+    number: int
+    row: Row
+    name: str
+    variant: str | None
+    sums: str | None
+
+
+class Standing:
+    """Looks at one output folder, in a thread.
+
+    :param out: the folder.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._lock = Lock()
+        self._ledger: Ledger | None = None
+        self._closed = False
+
+    def close(self) -> None:
+        """Release what is open, and open nothing any more."""
+        with self._lock:
+            self._closed = True
+            if self._ledger is not None:
+                self._ledger.close()
+
+    def items(self, rows: Sequence[Wanted]) -> dict[int, FileItem]:
+        """The items of rows whose files need not be asked for, by the rows' numbers."""
+        with self._lock:
+            if self._closed:
+                return {}
+            try:
+                if self._ledger is None:
+                    self._ledger = Ledger(self._out)
+                return self._look(self._ledger, rows)
+            except FetchError:
+                # Who fetches a file will say so.
+                return {}
+
+    def _look(self, ledger: Ledger, rows: Sequence[Wanted]) -> dict[int, FileItem]:
+        keys = {wanted.number: _key(wanted) for wanted in rows if wanted.row.name is None}
+        given = ledger.server_names(list(keys.values())) if keys else {}
+        names = [given.get(keys.get(wanted.number, ""), wanted.name) for wanted in rows]
+        remembered = ledger.find_all(names)
+        if not remembered:
+            return {}
+        owners, unpacked = ledger.owners(names), ledger.has_unpacked()
+        items = {}
+        for wanted, name in zip(rows, names, strict=True):
+            completed = remembered.get(name)
+            if completed is None or owners.get(name) not in (None, keys.get(wanted.number)):
+                continue
+            if unpacked and "/" in name:
+                # It may be in the way of what an archive was unpacked to.
+                continue
+            item = self._item(wanted, completed)
+            if item is not None:
+                items[wanted.number] = item
+        return items
+
+    def _item(self, wanted: Wanted, completed: Completed) -> FileItem | None:
+        row = wanted.row
+        try:
+            found = os.lstat(f"{self._out}/{completed.name}")
+        except OSError:
+            return None
+        stated = (row.checksum, wanted.sums)
+        if row.unused or decide("skip", found, completed, row.size, *stated) is not Action.KEEP:
+            return None
+        item = FileItem(
+            status="unchanged",
+            name=completed.name,
+            path=completed.name,
+            url=redact(row.url),
+            size=completed.size,
+            checksum=completed.checksum,
+        )
+        item.line, item.number = row.line or None, wanted.number
+        item.out, item.row = self._out, wanted.name
+        return item
+
+
+def _key(wanted: Wanted) -> str:
+    url = split_credentials(wanted.row.url)[0]
+    # As its request has the address: so it is remembered what the server calls the file.
+    url = url if is_plain(url) else Request(url).url
+    return row_key(wanted.name, url, named=False, variant=wanted.variant)
