@@ -126,7 +126,6 @@ DOWNLOADER_MIDDLEWARES_BASE = {
     "scrapy.downloadermiddlewares.defaultheaders.DefaultHeadersMiddleware": 400,
     "scrapy.downloadermiddlewares.useragent.UserAgentMiddleware": 500,
     "scrapy.downloadermiddlewares.httpproxy.HttpProxyMiddleware": 750,
-    "scrapy.downloadermiddlewares.stats.DownloaderStats": 850,
 }
 DOWNLOADER_MIDDLEWARES: dict[str, int | None] = {
     "fetcher.middlewares.ranges.RangeMiddleware": 10,
@@ -134,12 +133,7 @@ DOWNLOADER_MIDDLEWARES: dict[str, int | None] = {
     "fetcher.middlewares.redirect.OriginRedirectMiddleware": 600,
 }
 
-SPIDER_MIDDLEWARES_BASE = {
-    "scrapy.spidermiddlewares.start.StartSpiderMiddleware": 25,
-    "scrapy.spidermiddlewares.httperror.HttpErrorMiddleware": 50,
-    "scrapy.spidermiddlewares.referer.RefererMiddleware": 700,
-}
-REFERRER_POLICY = "no-referrer"
+SPIDER_MIDDLEWARES_BASE: dict[str, int] = {}
 
 ITEM_PIPELINES = {
     "fetcher.pipelines.commit.CommitPipeline": 100,

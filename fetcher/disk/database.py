@@ -99,18 +99,18 @@ class Database:
         """The first row, None for none, once no change is under way; whoever else changes anything
         is done with it, or begins after this.
 
+        :param query: a change, in one statement, that gives what is asked.
         :raises Busy: somebody would have to be waited for.
         :raises DiskError: when it cannot be told.
         :raises Stopped: see :class:`Database`.
         """
 
         def look(db: sqlite3.Connection) -> Any:
-            db.execute("BEGIN IMMEDIATE")
-            return db.execute(query, (value,)).fetchone()
+            return next(iter(db.execute(query, (value,)).fetchall()), None)
 
         try:
             with self._readers[wait].held(wait) as db:
-                return self._when_free(lambda: _in_transaction(db, look), wait)
+                return self._when_free(lambda: look(db), wait)
         except sqlite3.Error as error:
             if not wait:
                 raise Busy from error

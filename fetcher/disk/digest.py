@@ -56,11 +56,11 @@ class Digester:
 
         :raises OSError: when the file is shorter or cannot be read.
         """
-        buffer = memoryview(bytearray(_BLOCK))
+        buffer = memoryview(bytearray(max(0, min(_BLOCK, front - self.position))))
         while self._hashes and self.position < front and not self._paused:
             if self._stopped is not None:
                 raise self._stopped
-            wanted = buffer[: min(_BLOCK, front - self.position)]
+            wanted = buffer[: front - self.position]
             count = os.preadv(self.fd, [wanted], self.position)
             if not count:
                 raise OSError(f"the file ends at {self.position} instead of {front}")

@@ -99,15 +99,20 @@ class Ledger:
         values = [value for each in completed for value in _values(each)]
         self._database.change(lambda db: db.execute(statement, values))
 
-    def server_name(self, key: str, *, wait: bool = True) -> str | None:
-        """The name that a server gave to the row with this key."""
-        row = self._database.look_up("SELECT name FROM named WHERE key = ?", key, wait=wait)
-        return str(row[0]) if row else None
-
-    def owner(self, name: str, *, wait: bool = True) -> str | None:
-        """The key of the row to which a server gave this name."""
-        row = self._database.look_up("SELECT key FROM named WHERE name = ?", name, wait=wait)
-        return str(row[0]) if row else None
+    def server_name(
+        self, key: str, name: str, *, wait: bool = True
+    ) -> tuple[str | None, str | None]:
+        """The name that a server gave to the row with this key, and to which row one gave that name
+        or, where the first has none, ``name``.
+        """
+        row = self._database.look_up(
+            "SELECT given, (SELECT key FROM named WHERE name = COALESCE(given, ?2))"
+            " FROM (SELECT (SELECT name FROM named WHERE key = ?1) AS given)",
+            key,
+            name,
+            wait=wait,
+        )
+        return row or (None, None)
 
     def claim_server_name(
         self, key: str, name: str, occupied: Callable[[str], bool] = lambda _: False
@@ -130,7 +135,8 @@ class Ledger:
 
         :raises DiskError: when it cannot be told.
         """
-        query = "SELECT key FROM named WHERE name = ?"
+        # Of a change, even of one that changes nothing, there is one at a time.
+        query = "UPDATE named SET key = key WHERE name = ? RETURNING key"
         row = self._database.look_up_settled(query, name, wait=wait)
         return row is None or row[0] == key
 

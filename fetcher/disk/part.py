@@ -41,8 +41,9 @@ class Part:
     def __init__(self, out: Path, name: str) -> None:
         self.name = name
         self.final = out / name
-        self.path = self.final.with_name(part_name(self.final.name))
-        self.journal_path = self.path.with_name(self.path.name + ".json")
+        self.folder = self.final.parent
+        self.path = self.folder / part_name(self.final.name)
+        self.journal_path = self.folder / (self.path.name + ".json")
         self.resumable: Journal | None = None
         self.size: int | None = None
         """Bytes that the whole file will have, once known; for the error when there is no room."""
@@ -51,12 +52,12 @@ class Part:
         self._decoded_fd = -1
         self._growth = Growth(self.path)
         with self.told("opened"):
-            check_inside(out, self.final.parent)
-            self._folder = _made(self.final.parent)
-            self._fd = self._open_locked()
+            check_inside(out, self.folder)
+            self._folder = _made(self.folder)
+            self._fd, there = self._open_locked()
         try:
             with self.told("read"):
-                self.resumable = self._read_journal()
+                self.resumable = self._read_journal(there)
         except BaseException:
             self.close()
             raise
@@ -101,7 +102,7 @@ class Part:
         with self.told("given its room"):
             # Whoever promised the room (see Promises) cannot know what other processes have taken.
             missing = length if self.size is None else min(length, self.size - self.allocated())
-            if missing > usable_bytes(self.path.parent):
+            if missing > usable_bytes(self.folder):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return allocate(self._fd, offset, length)
 
@@ -243,9 +244,9 @@ class Part:
 
         :raises ForeignFileError: another one has come to stand in its place.
         """
-        if not os.path.samestat(self.final.parent.stat(), self._folder):
+        if not os.path.samestat(self.folder.stat(), self._folder):
             raise ForeignFileError(
-                f"{self.final.parent} is another folder than when {self.name} was begun: put the "
+                f"{self.folder} is another folder than when {self.name} was begun: put the "
                 "first one back, or run again"
             )
 
@@ -255,14 +256,13 @@ class Part:
         with suppress(FileNotFoundError):
             self.journal_path.unlink()
             # It must not come back after a power cut, over bytes of another version.
-            sync_folder(self.journal_path.parent)
+            sync_folder(self.folder)
 
-    def _open_locked(self) -> int:
+    def _open_locked(self) -> tuple[int, int]:
+        """The open file, and how many bytes are there."""
         while True:
             fd = os.open(self.path, _OPEN, 0o666)
             try:
-                if not stat.S_ISREG(os.fstat(fd).st_mode):
-                    raise ForeignFileError(f"{self.path} is no regular file: remove it")
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError as error:
@@ -270,21 +270,25 @@ class Part:
                         f"another process is fetching {self.name} into this folder: "
                         "wait for it, or stop it"
                     ) from error
+                found = os.fstat(fd)
+                if not stat.S_ISREG(found.st_mode):
+                    raise ForeignFileError(f"{self.path} is no regular file: remove it")
                 # The process that held the lock may have renamed or removed the file meanwhile.
                 with suppress(FileNotFoundError):
-                    if os.path.samestat(os.fstat(fd), self.path.lstat()):
-                        return fd
+                    if os.path.samestat(found, os.lstat(self.path)):
+                        return fd, found.st_size
             except BaseException:
                 os.close(fd)
                 raise
             os.close(fd)
 
-    def _read_journal(self) -> Journal | None:
+    def _read_journal(self, there: int) -> Journal | None:
+        """What it says, where it fits to ``there`` bytes."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             fd = os.open(self.journal_path, flags)
         except FileNotFoundError:
-            self._journalled = os.fstat(self._fd).st_size > 0
+            self._journalled = there > 0
             return None
         try:
             text = b""
@@ -296,7 +300,6 @@ class Part:
             journal = decode(text)
         except BadJournalError:
             return None
-        there = os.fstat(self._fd).st_size
         if journal.name != self.name or (journal.ranges and journal.ranges[-1][1] > there):
             return None
         return journal

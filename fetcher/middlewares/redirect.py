@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from scrapy import Request
+from scrapy.crawler import Crawler
 from scrapy.downloadermiddlewares.redirect import RedirectMiddleware
 from scrapy.http import Response
 
@@ -21,6 +22,13 @@ class OriginRedirectMiddleware(RedirectMiddleware):
     Scrapy itself takes ``Authorization`` and ``Cookie`` away; the list may have given others, such
     as a key in a header of its own.
     """
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        """As Scrapy's, but for looking for who handles ``Referer``: nobody does."""
+        middleware = cls(crawler.settings)
+        middleware.crawler = crawler
+        return middleware
 
     def handle_referer(self, request: Request, response: Response) -> None:
         """No ``Referer``: a list is not a page."""

@@ -155,6 +155,8 @@ def redact(url: str) -> str:
 
 
 def _redact_query(query: str) -> str:
+    if len(query) > MAX_URL:
+        return "…"
     # What has no name may be a signature itself.
     return _PARAMETER.sub(r"\1…", query)
 

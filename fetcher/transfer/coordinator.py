@@ -40,6 +40,9 @@ from fetcher.transfer.writer import RangeWriter
 TICK = 0.5
 """Seconds between two looks at how fast the connections are."""
 
+BRIEF = 0.05
+"""Seconds: a file that is through so soon needs no checkpoint, nor to be hashed as it comes."""
+
 FAIR_SECONDS = 3.0
 """Seconds that a mirror has to show how fast it is."""
 
@@ -72,7 +75,7 @@ class Transfer:
         self.trail = Trail()
         self._recourse = Recourse(intake, self.sources, config)
         self._config = config
-        self._workers: set[asyncio.Task[None]] = set()
+        self._workers: set[asyncio.Future[None]] = set()
         self._writers: dict[RangeWriter, _Work] = {}
         self._stopped: Stopped | None = None
         self._measured = 0.0
@@ -131,25 +134,24 @@ class Transfer:
         intake = self.intake
         intake.begin_attempt()
         failure: BaseException | None = None
-        keeper = asyncio.ensure_future(intake.safekeeping.run())
+        keepers: set[asyncio.Future[None]] = set()
         try:
             self._grow()
             while failure is None and (self._workers or intake.to_check):
-                done, _ = await asyncio.wait(
-                    {keeper, *self._workers},
-                    timeout=0 if intake.to_check else TICK,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
+                done = await self._wait_for_one(keepers)
                 self._workers -= done
                 # Each of them is asked, or asyncio would complain of those that were not.
                 errors = [error for task in done if (error := task.exception()) is not None]
                 failure = self._stopped or next(iter(errors), None)
+                if self._workers and not keepers:
+                    # Most files are through before there is anything to keep.
+                    keepers.add(asyncio.ensure_future(intake.safekeeping.run()))
                 self._measure()
                 if failure is None:
                     await self._disputes.look()
                     self._grow()
         finally:
-            await self._wind_down(keeper)
+            await self._wind_down(keepers)
         if failure is not None:
             raise failure
         if not intake.complete:
@@ -157,12 +159,25 @@ class Transfer:
                 f"{redact(self.sources.lead.address)} did not come whole: run again"
             )
 
-    async def _wind_down(self, keeper: asyncio.Future[None]) -> None:
-        keeper.cancel()
+    async def _wait_for_one(self, keepers: set[asyncio.Future[None]]) -> set[asyncio.Future[None]]:
+        """Until a connection is through, or it is time to look at them; which are through."""
+        waited_for = self._workers | keepers
+        if not waited_for:
+            return set()
+        done, _ = await asyncio.wait(
+            waited_for,
+            timeout=0 if self.intake.to_check else TICK if keepers else BRIEF,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        return done
+
+    async def _wind_down(self, keepers: set[asyncio.Future[None]]) -> None:
+        for keeper in keepers:
+            keeper.cancel()
         for writer in tuple(self._writers):
             writer.stop(Stopped("the transfer has ended"))
         # One error has been chosen already; those of the others are only taken notice of.
-        await asyncio.gather(keeper, *self._workers, return_exceptions=True)
+        await asyncio.gather(*keepers, *self._workers, return_exceptions=True)
         self._workers.clear()
         if not self.intake.complete:
             # An error on the way matters more than one about saving what is there.

@@ -67,7 +67,7 @@ class Opening:
         :raises DiskError: when that cannot be told.
         """
         try:
-            return (self._out / name).lstat()
+            return os.lstat(f"{self._out}/{name}")
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -88,8 +88,6 @@ class Safekeeping:
 
         :raises DiskError: when a checkpoint cannot be made.
         """
-        # Most files are through before there is anything to do.
-        await self._woken(HASH_SECONDS)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._allocate())

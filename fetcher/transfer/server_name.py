@@ -55,11 +55,11 @@ class ServerName:
         :raises Busy: they would have to be.
         :raises DiskError: when it cannot be told.
         """
-        name = self._meta["name"]
-        if not self._meta["named"]:
-            known = self._ledger.server_name(self.key, wait=wait)
-            self._settled, name = known is not None, known or name
-        if self._ledger.owner(name, wait=wait) in (None, self.key):
+        name, key = self._meta["name"], "" if self._meta["named"] else self.key
+        known, owner = self._ledger.server_name(key, name, wait=wait)
+        if known is not None:
+            self._settled, name = True, known
+        if owner in (None, self.key):
             return name
         if not wait:
             raise Busy
