@@ -18,6 +18,7 @@ from tests.servers.content import Content
 from tests.servers.exchange import Exchange
 from tests.servers.faults import (
     Close,
+    Drip,
     NoContentLength,
     Normal,
     Redirect,
@@ -421,13 +422,32 @@ def test_stalled_connection_is_given_up_and_its_range_fetched_again(
     content = Content(16 * MIB, seed=1)
     origin.add("/a.bin", Resource(content, faults=[Stall(after=MIB)]))
 
-    result = run_crawl(
-        tmp_path / "out", url=origin.url("/a.bin"), settings={"FETCHER_STALL_TIMEOUT": 1}
-    )
+    # There is no other connection that would take its range over.
+    settings = {"FETCHER_STALL_TIMEOUT": 1, "FETCHER_MAX_SPLITS": 1}
+    result = run_crawl(tmp_path / "out", url=origin.url("/a.bin"), settings=settings)
 
     assert result.returncode == 0, result.stderr
     assert checksum(tmp_path / "out/a.bin") == content.sha256
     assert result.report[0]["retries"] == 1
+
+
+@pytest.mark.parametrize("fault", [Drip(100_000), Stall(after=MIB)], ids=["slow", "standing"])
+@pytest.mark.parametrize("size", [40 * MIB, 20 * MIB], ids=["large", "small"])
+def test_a_file_does_not_wait_for_one_slow_connection(
+    origin: Origin, tmp_path: Path, fault: Fault, size: int
+) -> None:
+    content = Content(size, seed=1)
+    origin.add("/a.bin", Resource(content, rate=20 * MIB, faults=[Normal(), fault]))
+
+    result = run_crawl(tmp_path / "out", url=origin.url("/a.bin"))
+
+    assert result.returncode == 0, result.stderr
+    assert checksum(tmp_path / "out/a.bin") == content.sha256
+    # What is left to it would take a minute and more.
+    assert result.report[0]["seconds"] < 20
+    assert result.report[0]["received"] < size + MIB
+    assert result.report[0]["retries"] == 0
+    assert result.report[0]["notes"] == []
 
 
 def test_body_that_ends_with_the_connection(origin: Origin, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fetcher.config import Config
 from fetcher.contract import Answer
-from fetcher.errors import ChangedError, RangesRefusedError
+from fetcher.errors import ChangedError, MirrorError, RangesRefusedError
 from fetcher.rules.answers import Version
 from fetcher.rules.backoff import Backoff
 from fetcher.rules.ranges import UNKNOWN, Claim, Range
@@ -168,6 +168,39 @@ def test_half_of_a_slow_range_is_taken_over() -> None:
         slow = streaming(plan, plan.ranges.claim(80), 80 / STEAL_AFTER - 1)
         assert span(claim(plan)) == (60, 100)
         assert slow.claim.end == 60
+
+
+@pytest.mark.parametrize(
+    ("rate", "speed", "end"), [(1.0, 1.0, 60), (1.0, 3.0, 40), (3.0, 1.0, 60), (1.0, 4.0, 36)]
+)
+def test_each_gets_what_it_is_through_with_at_a_time(rate: float, speed: float, end: int) -> None:
+    plan = plan_of(100, (0, 20))
+    slow = streaming(plan, plan.ranges.claim(80), rate)
+    assert span(plan.next_claim(speed)) == (end, 100)
+    assert slow.claim.end == end
+    assert slow.stopped is None
+
+
+def test_where_a_share_would_be_too_small_but_the_file_would_wait_all_is_taken() -> None:
+    left = LEAST - 1
+    for rate in (0.0, 1.0):
+        plan = plan_of(100, (left, 100))
+        slow = streaming(plan, plan.ranges.claim(left), rate)
+        assert span(plan.next_claim(100.0)) == (0, left)
+        assert slow.claim.remaining == 0
+        # It is not waited for until its server says something.
+        assert isinstance(slow.stopped, MirrorError)
+
+
+@pytest.mark.parametrize(("rate", "speed"), [(2.0, 2.0), (3.0, 5.0), (0.0, None)])
+def test_a_small_rest_is_left_to_one_that_is_about_as_fast(
+    rate: float, speed: float | None
+) -> None:
+    left = LEAST - 1
+    plan = plan_of(100, (left, 100))
+    slow = streaming(plan, plan.ranges.claim(left), rate)
+    assert plan.next_claim(speed) is None
+    assert slow.stopped is None
 
 
 @pytest.mark.parametrize("rate", [None, 80 / STEAL_AFTER, 1e9])

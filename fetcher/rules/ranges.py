@@ -151,13 +151,12 @@ class Ranges:
                 del self._free[index]
                 return
 
-    def steal(self, victim: Claim, least: int) -> Claim | None:
-        """Take the second half of a range in flight; None where a half would be under ``least``, or
-        the range is to stay whole."""
-        half = victim.remaining // 2
-        if half < least or victim.whole or victim not in self._claims:
+    def steal(self, victim: Claim, count: int) -> Claim | None:
+        """Take the last ``count`` bytes of a range in flight; None where it has not so many left,
+        or is to stay whole."""
+        if not 0 < count <= victim.remaining or victim.whole or victim not in self._claims:
             return None
-        claim = Claim(victim.end - half, victim.end)
+        claim = Claim(victim.end - count, victim.end)
         victim.end = claim.start
         self._claims.append(claim)
         return claim

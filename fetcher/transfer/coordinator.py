@@ -193,7 +193,7 @@ class Transfer:
             source = self._recourse.next_source()
             if self._workers and not source.host.bears_more:
                 return
-            claim = self.intake.plan.claim(alone=not self._workers)
+            claim = self.intake.plan.claim(alone=not self._workers, speed=source.speed)
             if claim is None:
                 return
             source.connections += 1
@@ -231,8 +231,8 @@ class Transfer:
                 return
             if self._disputes.waiting:
                 return
-            claim = self.intake.plan.next_claim()
             source = self._recourse.next_source()
+            claim = self.intake.plan.next_claim(source.speed)
             source.connections += claim is not None
 
     async def _bring(self, claim: Claim, source: Source) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from fetcher.config import Config
-from fetcher.errors import RangesRefusedError
+from fetcher.errors import MirrorError, RangesRefusedError
 from fetcher.rules.answers import Version
 from fetcher.rules.ranges import UNKNOWN, Claim, Range, Ranges
 from fetcher.rules.resource import Resource
@@ -14,7 +16,12 @@ CHUNK = 32 << 20
 grows from its front, so that hashing can follow and little is left to wait for at the end."""
 
 STEAL_AFTER = 1.0
-"""Seconds: an idle connection takes half of a range that would need longer than this."""
+"""Seconds: an idle connection takes its share of a range that would need longer than this."""
+
+MUCH_LONGER = 2
+"""It takes all of one that would need so many times as long otherwise."""
+
+OVERTAKEN = "another connection is much faster"
 
 
 class Plan:
@@ -50,24 +57,28 @@ class Plan:
         """The server serves no more than these."""
         self._cap = max(1, connections)
 
-    def claim(self, *, alone: bool) -> Claim | None:
+    def claim(self, *, alone: bool, speed: float | None = None) -> Claim | None:
         """The next range for a new connection; None when it would have nothing to do.
 
         :param alone: there is no other connection, so that any rest is worth it.
+        :param speed: bytes a second that it is likely to have; None where nobody knows.
         """
         if alone or self.ranges.free >= self._config.min_split_size:
-            return self.next_claim()
-        return self._steal()
+            return self.next_claim(speed)
+        return self._steal(speed)
 
-    def next_claim(self) -> Claim | None:
-        """The next range for a connection that is there anyway."""
+    def next_claim(self, speed: float | None = None) -> Claim | None:
+        """The next range for a connection that is there anyway.
+
+        :param speed: see :meth:`claim`.
+        """
         least = self._config.min_split_size
         if not self._resource.ranged or self._config.max_splits == 1:
             return self.ranges.claim(UNKNOWN)
         if self.ranges.size is None:
             return self.ranges.claim(least)
         share = self.ranges.free // (self._config.max_splits * self._rounds)
-        return self.ranges.claim(max(least, min(share, CHUNK)), least) or self._steal()
+        return self.ranges.claim(max(least, min(share, CHUNK)), least) or self._steal(speed)
 
     def take_whole(self, writer: RangeWriter, version: Version) -> bool:
         """The server sends all of the file: let the writer take what it lacks, up to the end.
@@ -108,18 +119,44 @@ class Plan:
         for writer in self.streaming:
             writer.measure(seconds)
 
-    def _steal(self) -> Claim | None:
-        """Half of the range that would take longest, if that is worth another request."""
+    def _steal(self, speed: float | None) -> Claim | None:
+        """A share of the range that would take longest, if that is worth another request."""
         slow = [
             writer
             for writer in self.streaming
             if writer.rate is not None
             and not writer.whole
-            and writer.claim.remaining > writer.rate * STEAL_AFTER
+            and _seconds(writer.claim.remaining, writer.rate) > STEAL_AFTER
         ]
-        slow.sort(key=lambda writer: writer.claim.remaining, reverse=True)
+        slow.sort(key=_hold_up, reverse=True)
         for writer in slow:
-            claim = self.ranges.steal(writer.claim, self._config.min_split_size)
+            claim = self.ranges.steal(writer.claim, self._share(writer, speed))
             if claim is not None:
+                if not writer.claim.remaining:
+                    writer.stop(MirrorError(OVERTAKEN))
                 return claim
         return None
+
+    def _share(self, slow: RangeWriter, speed: float | None) -> int:
+        """How much of a range goes to an idle connection, so that both are through at a time.
+
+        All of it, where its share would be no range of its own, but the file would have to wait for
+        the slow connection; 0 for nothing.
+        """
+        left, rate = slow.claim.remaining, slow.rate or 0.0
+        faster = max(rate, speed or 0.0)
+        share = int(left * faster / (faster + rate)) if faster else left // 2
+        if share >= self._config.min_split_size:
+            return share
+        soon = _seconds(left, faster) + STEAL_AFTER
+        return left if _seconds(left, rate) > MUCH_LONGER * soon else 0
+
+
+def _hold_up(writer: RangeWriter) -> tuple[float, int]:
+    """How long the file would wait for it; of those that stand, for how much."""
+    left = writer.claim.remaining
+    return _seconds(left, writer.rate), left
+
+
+def _seconds(count: int, rate: float | None) -> float:
+    return count / rate if rate else math.inf
