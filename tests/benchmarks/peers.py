@@ -98,6 +98,10 @@ def _wget(job: Job) -> list[str]:
     return [*options, "-c"] if job.begun else options
 
 
+def _wget_if_missing(job: Job) -> list[str]:
+    return ["-q", "-nc", "-i", str(job.list), "-P", str(job.out)]
+
+
 def _axel(job: Job) -> list[str]:
     (address,) = job.addresses
     return ["-q", f"-n{job.load.splits}", "-o", str(job.out / job.load.names[0]), address]
@@ -125,6 +129,7 @@ _COMMANDS: dict[str, Callable[[Job], list[str]]] = {
     "aria2c": _aria2c,
     "curl -Z": _curl,
     "wget": _wget,
+    "wget -nc": _wget_if_missing,
     "axel": _axel,
     "lftp pget": _pget,
     "rclone": _rclone,
