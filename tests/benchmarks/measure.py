@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import statistics
 import subprocess
-import time
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Timer
+
+from tests.benchmarks import launch
 
 
 class UnfitError(Exception):
@@ -64,28 +66,21 @@ def run(contender: Contender, folder: Path, limit: float) -> Run:
     :raises UnfitError: the command failed, or did something else.
     """
     contender.clean()
-    began = time.monotonic()
-    process = subprocess.Popen(
-        contender.command,
+    launched = subprocess.run(
+        [sys.executable, "-I", launch.__file__, str(limit), *contender.command],
         cwd=folder,
         env={**os.environ, **contender.env},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        stdout=subprocess.PIPE,
+        check=True,
     )
-    end = Timer(limit, os.killpg, (process.pid, signal.SIGKILL))
-    end.start()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.monotonic() - began
-    end.cancel()
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode == -signal.SIGKILL:
+    status, *figures = json.loads(launched.stdout)
+    if status == -signal.SIGKILL:
         raise UnfitError(f"not done after {limit:.0f} s")
-    if process.returncode:
-        raise UnfitError(f"ended with status {process.returncode}")
+    if status:
+        raise UnfitError(f"ended with status {status}")
     contender.check()
-    return Run(wall, usage.ru_utime, usage.ru_stime, usage.ru_maxrss * 1024)
+    return Run(*figures)
 
 
 def paired(contenders: Sequence[Contender], rounds: int, folder: Path, limit: float) -> Results:
