@@ -18,6 +18,14 @@ class Step:
         return item
 
 
+class Layer:
+    """A spider middleware that only lets items pass."""
+
+    async def process_spider_output(self, response: Any, result: Any) -> Any:
+        async for each in result:
+            yield each
+
+
 class StatsFile:
     """Extension: writes the crawl's stats to the file that the setting TESTS_STATS names."""
 

@@ -131,6 +131,7 @@ def test_only_files_that_are_as_they_were_need_no_turn(
         ({"FETCHER_IF_EXISTS": "update"}, "unchanged"),
         ({"FETCHER_IF_EXISTS": "overwrite"}, "ok"),
         ({"FETCHER_UNPACK": "True"}, "unchanged"),
+        ({"SPIDER_MIDDLEWARES": json.dumps({"tests.listeners.Layer": 900})}, "unchanged"),
     ],
 )
 def test_where_more_is_to_be_done_each_row_has_its_turn(

@@ -26,16 +26,16 @@ class Audience:
     """Those of one crawl.
 
     :ivar whole: whether to be told of an item is all that there is to one whose file was there:
-        false where it has to pass steps of a pipeline that are not this project's.
+        false where it has to pass pipelines or spider middlewares that are not this project's.
     """
 
     def __init__(self, crawler: Crawler, spider: Spider) -> None:
         self._crawler = crawler
         self._spider = spider
-        steps = crawler.settings.getwithbase("ITEM_PIPELINES")
         self.whole = all(
             _full_name(step).startswith("fetcher.pipelines.")
-            for step, order in steps.items()
+            for setting in ("ITEM_PIPELINES", "SPIDER_MIDDLEWARES")
+            for step, order in crawler.settings.getwithbase(setting).items()
             if order is not None
         )
 

@@ -171,6 +171,8 @@ class FetchSpider(Spider):
     def stop_waiting(self) -> None:
         """The crawl begins to stop: what is not there yet is not waited for."""
         self._inputs.stop()
+        if self._standing is not None:
+            self._standing.stop()
 
     async def close_list(self, reason: str) -> None:
         """Let go of the list."""

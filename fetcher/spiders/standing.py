@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import NamedTuple
 
 from scrapy import Request
@@ -50,26 +50,31 @@ class Standing:
         self._out = out
         self._lock = Lock()
         self._ledger: Ledger | None = None
-        self._closed = False
+        self._stopping = Event()
+
+    def stop(self) -> None:
+        """Wait for nobody any more, and look at nothing."""
+        self._stopping.set()
 
     def close(self) -> None:
-        """Release what is open, and open nothing any more."""
+        """Release what is open; in a thread."""
+        self.stop()
         with self._lock:
-            self._closed = True
             if self._ledger is not None:
                 self._ledger.close()
 
     def items(self, rows: Sequence[Wanted]) -> dict[int, FileItem]:
         """The items of rows whose files need not be asked for, by the rows' numbers."""
         with self._lock:
-            if self._closed:
+            if self._stopping.is_set():
                 return {}
             try:
                 if self._ledger is None:
-                    self._ledger = Ledger(self._out)
+                    self._ledger = Ledger(self._out, self._stopping)
                 return self._look(self._ledger, rows)
             except FetchError:
                 # Who fetches a file will say so.
+                self.stop()
                 return {}
 
     def _look(self, ledger: Ledger, rows: Sequence[Wanted]) -> dict[int, FileItem]:
