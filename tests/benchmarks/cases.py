@@ -300,7 +300,7 @@ CASES: dict[str, Case] = {
         "256 MiB over five connections of 20 MB/s, one of which has only 500 kB/s",
         Load(count=1, size=256 << 20, parallel=1, splits=5),
         partial(_web, peers=("aria2c", "axel", "lftp pget"), rate="20m", slow="500k"),
-        limit=60,
+        limit=30,
     ),
     "far": Case(
         "200 files of 1 MiB, 16 at a time, a round trip of 100 ms",
@@ -310,6 +310,7 @@ CASES: dict[str, Case] = {
             peers=("aria2c", "curl -Z", "rclone", "pypdl", "requests, threads"),
             round_trip=0.1,
         ),
+        limit=30,
     ),
     "eight": Case(
         "eight files of 512 MiB, five at a time",
