@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from fetcher.disk.journal import Journal, decode
+from fetcher.disk.journal_file import JournalFile
 from fetcher.disk.part import Part
 from fetcher.disk.room import free_bytes
 from fetcher.errors import (
@@ -131,7 +132,7 @@ def test_reset_forgets_all(tmp_path: Path) -> None:
         part.reset()
         assert part.resumable is None
         assert part.path.stat().st_size == 0
-        assert not part.journal_path.exists()
+        assert not JournalFile(part.path).path.exists()
     with closing(Part(tmp_path, "a")) as part:
         assert part.resumable is None
 
@@ -235,7 +236,7 @@ def test_modes(tmp_path: Path, umask: int) -> None:
         with closing(Part(tmp_path, "a")) as part:
             part.write(0, b"data")
             part.checkpoint(journal((0, 4)))
-            assert stat.S_IMODE(part.journal_path.stat().st_mode) == 0o600
+            assert stat.S_IMODE(JournalFile(part.path).path.stat().st_mode) == 0o600
             commit(part, None, None)
     finally:
         os.umask(before)

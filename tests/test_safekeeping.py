@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fetcher.disk.journal import Journal, decode
+from fetcher.disk.journal_file import JournalFile
 from fetcher.disk.part import Part
 from fetcher.errors import DiskError, Stopped
 from fetcher.rules.answers import Version
@@ -80,7 +81,7 @@ class File:
 
     def safe(self) -> int:
         """Bytes that the journal on disk speaks of."""
-        ranges = decode(self.part.journal_path.read_bytes()).ranges
+        ranges = decode(JournalFile(self.part.path).path.read_bytes()).ranges
         return ranges[-1][1] if ranges else 0
 
 
@@ -153,7 +154,7 @@ def test_there_is_none_when_nothing_is_worth_it(within: Within) -> None:
         await file.keeping.checkpoint()
         assert file.asked == 1
         assert file.part.done == []
-        assert not file.part.journal_path.exists()
+        assert not JournalFile(file.part.path).path.exists()
 
     within(test)
 
@@ -202,7 +203,7 @@ def test_a_checkpoint_that_fails_ends_the_work(
     async def test(file: File) -> None:
         running = asyncio.ensure_future(file.keeping.run())
         await file.looked_again(1)
-        file.part.journal_path.mkdir()
+        JournalFile(file.part.path).path.mkdir()
         file.grow(5)
         with pytest.raises(DiskError, match="cannot be synced"):
             await running
@@ -259,7 +260,7 @@ def test_a_cancelled_checkpoint_that_fails_is_no_noise(
 ) -> None:
     async def test(file: File) -> None:
         file.part.gate.clear()
-        file.part.journal_path.mkdir()
+        JournalFile(file.part.path).path.mkdir()
         saving = asyncio.ensure_future(file.keeping.checkpoint())
         await begun(file.part)
         saving.cancel()
@@ -301,7 +302,7 @@ def test_nothing_is_trusted_after_beginning_anew(within: Within) -> None:
         await file.keeping.checkpoint()
         assert await file.keeping.checksums(100) == checksum(b"x" * 100)
         file.keeping.begin_anew()
-        assert not file.part.journal_path.exists()
+        assert not JournalFile(file.part.path).path.exists()
         assert file.keeping.algorithms == ("sha256",)
         file.grow(50)
         assert await file.keeping.checksums(50) == checksum(DATA[:50])

@@ -16,11 +16,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fetcher.disk.allocation import allocate
-from fetcher.disk.journal import MAX_BYTES, BadJournalError, Journal, decode
+from fetcher.disk.journal import Journal
+from fetcher.disk.journal_file import JournalFile
 from fetcher.disk.room import Growth, usable_bytes
-from fetcher.disk.syncing import sync_folder
 from fetcher.errors import DiskError, DiskFullError, ForeignFileError, LockedError
-from fetcher.rules.names import ASIDE_SUFFIX, DECODED_SUFFIX, PART_SUFFIX, part_name
+from fetcher.rules.names import DECODED_SUFFIX, PART_SUFFIX, part_name
 
 _SPARE = 1 << 20
 """Bytes that a file may occupy beyond its size, in blocks and their index."""
@@ -43,12 +43,10 @@ class Part:
         self.final = out / name
         self.folder = self.final.parent
         self.path = self.folder / part_name(self.final.name)
-        self.journal_path = self.folder / (self.path.name + ".json")
+        self._journal = JournalFile(self.path)
         self.resumable: Journal | None = None
         self.size: int | None = None
         """Bytes that the whole file will have, once known; for the error when there is no room."""
-        self._journalled = True
-        """Whether there may be a journal, whole or begun."""
         self._decoded_fd = -1
         self._growth = Growth(self.path)
         with self.told("opened"):
@@ -57,7 +55,7 @@ class Part:
             self._fd, there = self._open_locked()
         try:
             with self.told("read"):
-                self.resumable = self._read_journal(there)
+                self.resumable = self._journal.read(name, there)
         except BaseException:
             self.close()
             raise
@@ -92,7 +90,7 @@ class Part:
         with self.told("synced"):
             self._check_folder()
             os.fdatasync(self._fd)
-            self._write_journal(journal.encode())
+            self._journal.write(journal)
 
     def allocate(self, offset: int, length: int) -> bool:
         """Reserve disk space for a range, in a thread; whether the file system can do that.
@@ -118,7 +116,7 @@ class Part:
     def reset(self) -> None:
         """Forget everything that is there: the journal first, then the bytes."""
         with self.told("emptied"):
-            if self._journalled or os.fstat(self._fd).st_size:
+            if self._journal.begun or os.fstat(self._fd).st_size:
                 self._drop_journal()
                 os.ftruncate(self._fd, 0)
         self.resumable = None
@@ -132,7 +130,7 @@ class Part:
     @property
     def has_journal(self) -> bool:
         """Whether a later run could go on with what is there."""
-        return self.journal_path.exists()
+        return self._journal.path.exists()
 
     def cut(self, size: int) -> None:
         """Give the file exactly this size (drops what a longer, earlier try left)."""
@@ -181,9 +179,7 @@ class Part:
     def clean_up(self) -> None:
         """The file has its name: what is left of the way there has no use."""
         with self.told("cleaned up"):
-            if self._journalled:
-                self.journal_path.unlink(missing_ok=True)
-                self._aside.unlink(missing_ok=True)
+            self._journal.clean_up()
             if self._is_decoded:
                 self.path.unlink(missing_ok=True)
 
@@ -233,12 +229,6 @@ class Part:
     def _decoded_path(self) -> Path:
         return self.path.with_name(self.path.name.removesuffix(PART_SUFFIX) + DECODED_SUFFIX)
 
-    @property
-    def _aside(self) -> Path:
-        # As long as the journal's own name, which may be as long as the file system allows.
-        name = self.path.name.removesuffix(PART_SUFFIX)
-        return self.path.with_name(name + ASIDE_SUFFIX)
-
     def _check_folder(self) -> None:
         """What is done by name is done in the folder in which the part was opened.
 
@@ -252,11 +242,7 @@ class Part:
 
     def _drop_journal(self) -> None:
         self._check_folder()
-        self._aside.unlink(missing_ok=True)
-        with suppress(FileNotFoundError):
-            self.journal_path.unlink()
-            # It must not come back after a power cut, over bytes of another version.
-            sync_folder(self.folder)
+        self._journal.drop()
 
     def _open_locked(self) -> tuple[int, int]:
         """The open file, and how many bytes are there."""
@@ -280,45 +266,6 @@ class Part:
             except BaseException:
                 os.close(fd)
                 raise
-            os.close(fd)
-
-    def _read_journal(self, there: int) -> Journal | None:
-        """What it says, where it fits to ``there`` bytes."""
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            fd = os.open(self.journal_path, flags)
-        except FileNotFoundError:
-            self._journalled = there > 0
-            return None
-        try:
-            text = b""
-            while len(text) <= MAX_BYTES and (block := os.read(fd, 1 << 20)):
-                text += block
-        finally:
-            os.close(fd)
-        try:
-            journal = decode(text)
-        except BadJournalError:
-            return None
-        if journal.name != self.name or (journal.ranges and journal.ranges[-1][1] > there):
-            return None
-        return journal
-
-    def _write_journal(self, text: bytes) -> None:
-        self._journalled = True
-        aside = self._aside
-        aside.unlink(missing_ok=True)
-        fd = os.open(aside, _OPEN | os.O_EXCL, 0o600)
-        try:
-            left = memoryview(text)
-            while left:
-                left = left[os.write(fd, left) :]
-            os.fdatasync(fd)
-            aside.rename(self.journal_path)
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
-        finally:
             os.close(fd)
 
     @contextmanager

@@ -85,7 +85,8 @@ class RowFeed(Generic[T]):
         self._thread.join(FAREWELL)
 
     def _take(self) -> list[T]:
-        """Some rows; those taken before are done with. None: wait, or this is the end."""
+        """Some rows; those taken before are done with. Where there are none, wait, or this is the
+        end."""
         with self._changed:
             entries = [self._ready.popleft() for _ in range(min(TOGETHER, len(self._ready)))]
             self._bytes -= self._bytes_out
