@@ -176,6 +176,28 @@ def test_one_address_asked_by_other_headers_is_another_file(
     assert [Path(path).name for path in results] == [wanted, numbered, wanted]
 
 
+def test_what_the_current_folder_has_is_nothing_to_other_folders(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    url = origin.add("/a.bin", Content(1000))
+    downloader = Downloader(all_progress=False)
+    downloader.enqueue_file(url, path=str(there))
+    assert not downloader.download().errors
+    assert list(here.iterdir()) == []
+
+    # Now the same file is known here, too.
+    for folder in (here, tmp_path / "elsewhere"):
+        downloader = Downloader(all_progress=False)
+        downloader.enqueue_file(url, path=str(folder))
+        downloader.enqueue_file(url, path=str(there), overwrite=True)
+        assert not downloader.download().errors
+        assert (folder / "a.bin").stat().st_size == 1000
+    assert len(origin.requests) == 5
+
+
 def test_it_runs_again_from_threads_and_inside_event_loops(origin: Origin, tmp_path: Path) -> None:
     found: list[Results] = []
 

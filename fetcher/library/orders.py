@@ -16,6 +16,7 @@ from fetcher.lists import BadRow, Naming, Row, make_row
 from fetcher.spiders.assignment import Assignment, make_folder
 from fetcher.spiders.credentials import Credentials
 from fetcher.spiders.fetch import FetchSpider
+from fetcher.spiders.standing import Standing
 from fetcher.workers.channel import Channel, Order
 
 
@@ -45,6 +46,10 @@ class OrderSpider(FetchSpider):
         await super().close_list(reason)
         for naming in self._namings.values():
             naming.close()
+
+    def _look_for_standing(self) -> Standing | None:
+        """Nothing: each order has its own folder, and may say what to do with what is there."""
+        return None
 
     def _name(self, row: Row) -> str | None:
         out = self._orders[row.line - 1]["out"]

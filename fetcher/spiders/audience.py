@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -41,8 +42,7 @@ class Audience:
 
     async def tell(self, items: Sequence[FileItem]) -> None:
         """Send the signal for each of them, and count them."""
-        for status in {item.status for item in items}:
-            count = sum(item.status == status for item in items)
+        for status, count in Counter(item.status for item in items).items():
             self._crawler.stats.inc_value(STAT_FILES.format(status=status), count)
         sender = self._crawler.signals.sender
         waited_for: list[Awaitable[Any]] = []

@@ -126,9 +126,8 @@ class FetchSpider(Spider):
         progress = ListProgress()
         self.crawler.signals.send_catch_log(list_opened, progress=progress)
         audience = Audience(self.crawler, self)
-        config = Config.from_settings(self.crawler.settings)
-        if audience.whole and config.if_exists == "skip" and not config.unpack:
-            self._standing = Standing(self.out)
+        if audience.whole:
+            self._standing = self._look_for_standing()
         self._feed = RowFeed(
             self._named(bookmark.start),
             lambda named: named.row.memory,
@@ -254,6 +253,11 @@ class FetchSpider(Spider):
             return rows
         await audience.tell(list(items.values()))
         return [named for named in rows if named.number not in items]
+
+    def _look_for_standing(self) -> Standing | None:
+        """What tells rows whose files are there; None where more is to be done with such files."""
+        config = Config.from_settings(self.crawler.settings)
+        return Standing(self.out) if config.if_exists == "skip" and not config.unpack else None
 
     def _entry(self, named: _Named) -> Request | FileItem:
         number, row, name, sums = named
