@@ -7,6 +7,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fetcher.errors import Stopped
+
 if TYPE_CHECKING:
     from fetcher.transfer.download import Download
 
@@ -65,6 +67,11 @@ class FileItem:
         self.fetched: str | None = None
         # For who runs a crawl from a program: the error itself.
         self.exception: BaseException | None = None
+
+    @property
+    def was_stopped(self) -> bool:
+        """Whether the file had no other fault than that the run was interrupted."""
+        return (self.error or {}).get("type") == Stopped.__name__
 
     def report(self) -> dict[str, Any]:
         """What the report says of the file, in its order."""

@@ -15,7 +15,7 @@ from scrapy.utils.asyncio import AsyncioLoopingCall, create_looping_call
 from fetcher import contract
 from fetcher.config import Config
 from fetcher.contract import FileProgress, ListProgress
-from fetcher.extensions.tally import Failure, Tally, was_stopped
+from fetcher.extensions.tally import Failure, Tally
 from fetcher.extensions.ticker import Ticker, summary
 from fetcher.items import FileItem
 
@@ -90,7 +90,7 @@ class Progress:
         if not isinstance(item, FileItem):
             return
         self._tally.scraped(item)
-        if item.status == "failed" and not was_stopped(item):
+        if item.status == "failed" and not item.was_stopped:
             logger.warning("%s: %s", *Failure.of(item), extra={"spider": spider})
 
     def spider_opened(self, spider: Spider) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fetcher.contract import FileProgress, ListProgress
-from fetcher.errors import Stopped
 from fetcher.extensions.figures import Speed, plain
 from fetcher.items import FileItem
 from fetcher.rules.urls import redact_text
@@ -101,7 +100,7 @@ class Tally:
             del self._ended[next(iter(self._ended))]
         self.received += item.received
         self.resumed += item.resumed
-        if was_stopped(item):
+        if item.was_stopped:
             self.files["stopped"] += 1
             return
         self.files[item.status] += 1
@@ -155,8 +154,3 @@ class Tally:
             return ""
         count = max(0, self.list.rows - self.files.total())
         return f"{count} left" if self.list.whole else f"{count}+ left"
-
-
-def was_stopped(item: FileItem) -> bool:
-    """Whether the file had no other fault than that the run was interrupted."""
-    return (item.error or {}).get("type") == Stopped.__name__

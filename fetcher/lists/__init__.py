@@ -1,6 +1,7 @@
 """Lists of files to fetch: reading them, and naming what they list."""
 
 from fetcher.lists.formats import list_name
+from fetcher.lists.named import NamedRow
 from fetcher.lists.naming import Naming, identity
 from fetcher.lists.rows import BadRow, Row, make_row
 from fetcher.lists.source import READERS, ListSource, check_format, open_list
@@ -16,6 +17,7 @@ __all__ = [
     "Row",
     "BadRow",
     "make_row",
+    "NamedRow",
     "Naming",
     "open_sums",
     "SumsIndex",

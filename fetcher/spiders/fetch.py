@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, NamedTuple, Self
+from functools import partial
+from typing import Any, Self
 
 from scrapy import Request, Spider, signals
 from scrapy.crawler import Crawler
@@ -23,38 +24,23 @@ from fetcher.contract import (
     stopping,
     unusable,
 )
-from fetcher.errors import FetchError, InvalidRowError, Stopped
+from fetcher.errors import FetchError, Stopped
 from fetcher.items import FileItem
-from fetcher.lists import BadRow, Naming, Row
+from fetcher.lists import BadRow, NamedRow, Naming, Row
 from fetcher.rules.headers import merge_headers
-from fetcher.rules.names import url_name
 from fetcher.rules.urls import redact
 from fetcher.spiders.assignment import Assignment, prepare
 from fetcher.spiders.audience import Audience
 from fetcher.spiders.bookmark import Bookmark
-from fetcher.spiders.feed import RowFeed
 from fetcher.spiders.inputs import Inputs
-from fetcher.spiders.standing import Standing, Wanted
+from fetcher.spiders.standing import Standing
+from fetcher.spiders.supply import ListSupply, Rows, Supply, named_rows
 
 BROKEN_LIST = "(the list)"
 """The name in the item of a list that has turned out to be damaged further on."""
 
 _LAST_WORD = SETTINGS_PRIORITIES["cmdline"] + 1
 """Above the command line, whose settings Scrapy puts over those of a spider once more."""
-
-
-class _Named(NamedTuple):
-    """A row of this run.
-
-    :ivar number: which of the list's rows it is; the first is 1.
-    :ivar name: of its file; "" for a row that cannot be used.
-    :ivar sums: what the file of checksums says of it, ``algorithm:hex``, where the list does not.
-    """
-
-    number: int
-    row: Row | BadRow
-    name: str
-    sums: str | None
 
 
 class FetchSpider(Spider):
@@ -83,8 +69,7 @@ class FetchSpider(Spider):
         self._assignment = assignment
         self._inputs = Inputs(assignment)
         self._naming = Naming(fold=assignment.folds_names)
-        self._feed: RowFeed[_Named] | None = None
-        self._bookmark: Bookmark | None = None
+        self._supply: Supply | None = None
         self._read_whole = False
         self._standing: Standing | None = None
 
@@ -120,29 +105,20 @@ class FetchSpider(Spider):
         """One request a file, as many as the crawl can take up; bad rows become failed items."""
         if not (self._inputs.ready or await self._receive()):
             return
-        self._bookmark = bookmark = Bookmark(self.state, self._inputs.version)
-        if bookmark.changed:
-            self.logger.info("the list has changed since: it is read from its start")
         progress = ListProgress()
         self.crawler.signals.send_catch_log(list_opened, progress=progress)
         audience = Audience(self.crawler, self)
         if audience.whole:
             self._standing = self._look_for_standing()
-        self._feed = RowFeed(
-            self._named(bookmark.start),
-            lambda named: named.row.memory,
-            progress,
-        )
+        self._supply = supply = self._open_supply(progress)
         try:
-            async for rows in self._feed:
-                for named in rows:
-                    bookmark.take(named.number)
+            async for rows in supply:
                 for named in await self._tell_standing(rows, audience):
                     yield self._entry(named)
                     await self._room()
             self._read_whole = True
         except FetchError as error:
-            # The list broke off; what it gave so far goes on.
+            # It broke off; what it gave so far goes on.
             yield _failed(BROKEN_LIST, None, error)
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[FileItem]:
@@ -161,28 +137,27 @@ class FetchSpider(Spider):
         yield _failed(meta["name"], request.url, error, meta["line"], meta.get("number"))
 
     def note_item(self, item: object) -> None:
-        """An item has passed the pipelines; a file that was stopped is fetched by the next run."""
-        if not isinstance(item, FileItem) or item.number is None or self._bookmark is None:
-            return
-        if (item.error or {}).get("type") != Stopped.__name__:
-            self._bookmark.report(item.number)
+        """An item has passed the pipelines."""
+        if isinstance(item, FileItem) and self._supply is not None:
+            self._supply.settle(item)
 
     def stop_waiting(self) -> None:
         """The crawl begins to stop: what is not there yet is not waited for."""
         self._inputs.stop()
-        if self._standing is not None:
-            self._standing.stop()
+        for waiting in (self._standing, self._supply):
+            if waiting is not None:
+                waiting.stop()
 
     async def close_list(self, reason: str) -> None:
         """Let go of the list."""
-        if self._feed is not None:
-            self._feed.close()
+        if self._supply is not None:
+            self._supply.stop()
         if self._read_whole and reason == "finished" and self._inputs.sums is not None:
             for sentence in await run_in_thread(self._inputs.sums.leftovers):
                 self.logger.warning("%s", sentence)
         await self._inputs.close()
-        if self._feed is not None:
-            await run_in_thread(self._feed.join)
+        if self._supply is not None:
+            await self._supply.close()
         if self._standing is not None:
             await run_in_thread(self._standing.close)
         self._inputs.forget()
@@ -218,33 +193,19 @@ class FetchSpider(Spider):
         if self.crawler.engine.needs_backout():
             await self.crawler.signals.wait_for(signals.scheduler_empty)
 
-    def _named(self, start: int) -> Iterator[_Named]:
-        """The rows of this run behind the first ``start``; in the thread that reads them.
+    def _open_supply(self, progress: ListProgress) -> Supply:
+        bookmark = Bookmark(self.state, self._inputs.version)
+        if bookmark.changed:
+            self.logger.info("the list has changed since: it is read from its start")
+        rows = partial(named_rows, self._inputs, self._name, self._assignment.shard)
+        return ListSupply(rows, bookmark, progress)
 
-        All are named, whichever run and shard they are for: numbers are the same in each, and so
-        is what a file of checksums says of no row at all.
-        """
-        shard, sums = self._assignment.shard, None
-        for number, row in enumerate(self._inputs, 1):
-            if isinstance(row, BadRow):
-                self._inputs.note(row)
-                wanted, name = shard is None or shard.takes_line(row.line), ""
-            else:
-                name = self._name(row) or ""
-                wanted = bool(name) and (shard is None or shard.takes(name))
-                try:
-                    sums = self._inputs.checksum_beside(row, name) if name else None
-                except InvalidRowError as error:
-                    row = BadRow(row.line, error, name, redact(row.url))
-            if wanted and number > start:
-                yield _Named(number, row, name, sums)
-
-    async def _tell_standing(self, rows: list[_Named], audience: Audience) -> list[_Named]:
+    async def _tell_standing(self, rows: Rows, audience: Audience) -> Rows:
         """Report the files that are there; the other rows."""
         if self._standing is None:
             return rows
         wanted = [
-            Wanted(number, row, name, _variant(row, name), sums)
+            NamedRow(number, row, name, sums)
             for number, row, name, sums in rows
             if isinstance(row, Row)
         ]
@@ -259,7 +220,7 @@ class FetchSpider(Spider):
         config = Config.from_settings(self.crawler.settings)
         return Standing(self.out) if config.if_exists == "skip" and not config.unpack else None
 
-    def _entry(self, named: _Named) -> Request | FileItem:
+    def _entry(self, named: NamedRow[Row | BadRow]) -> Request | FileItem:
         number, row, name, sums = named
         if isinstance(row, BadRow):
             shown = row.name or row.url or ""
@@ -293,7 +254,7 @@ class FetchSpider(Spider):
             size=row.size,
             checksum=row.checksum,
             sums=None,
-            variant=_variant(row, name),
+            variant=NamedRow(0, row, name).variant,
             mirrors=[self._assignment.credentials.split(mirror) for mirror in row.mirrors],
             unused=row.unused,
             kept=self._kept(row),
@@ -312,11 +273,6 @@ class FetchSpider(Spider):
         known["cookie"] = credentials.cookies(credentials.split(row.url)[0]) is not None
         kept = [name for name, is_known in known.items() if is_known and name not in given]
         return kept + [mirror for mirror in row.mirrors if credentials.remembers(mirror)]
-
-
-def _variant(row: Row, name: str) -> str | None:
-    # Not the headers themselves: a token may be another one in each run.
-    return name if row.headers and name != (row.name or url_name(row.url)) else None
 
 
 def _failed(

@@ -11,33 +11,16 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Event, Lock
-from typing import NamedTuple
 
 from scrapy import Request
 
 from fetcher.disk.ledger import Ledger
 from fetcher.errors import FetchError
 from fetcher.items import FileItem
-from fetcher.lists import Row
+from fetcher.lists import NamedRow, Row
 from fetcher.rules.existing import Action, Completed, decide
 from fetcher.rules.urls import is_plain, redact, split_credentials
 from fetcher.transfer.server_name import row_key
-
-
-class Wanted(NamedTuple):
-    """A row of this run.
-
-    :param number: which of the list's rows it is; the first is 1.
-    :param name: its file's.
-    :param variant: see :class:`fetcher.contract.FileMeta`.
-    :param sums: what the file of checksums says of it, ``algorithm:hex``, where the list does not.
-    """
-
-    number: int
-    row: Row
-    name: str
-    variant: str | None
-    sums: str | None
 
 
 class Standing:
@@ -63,7 +46,7 @@ class Standing:
             if self._ledger is not None:
                 self._ledger.close()
 
-    def items(self, rows: Sequence[Wanted]) -> dict[int, FileItem]:
+    def items(self, rows: Sequence[NamedRow[Row]]) -> dict[int, FileItem]:
         """The items of rows whose files need not be asked for, by the rows' numbers."""
         with self._lock:
             if self._stopping.is_set():
@@ -77,7 +60,7 @@ class Standing:
                 self.stop()
                 return {}
 
-    def _look(self, ledger: Ledger, rows: Sequence[Wanted]) -> dict[int, FileItem]:
+    def _look(self, ledger: Ledger, rows: Sequence[NamedRow[Row]]) -> dict[int, FileItem]:
         keys = {wanted.number: _key(wanted) for wanted in rows if wanted.row.name is None}
         given = ledger.server_names(list(keys.values())) if keys else {}
         names = [given.get(keys.get(wanted.number, ""), wanted.name) for wanted in rows]
@@ -98,7 +81,7 @@ class Standing:
                 items[wanted.number] = item
         return items
 
-    def _item(self, wanted: Wanted, completed: Completed) -> FileItem | None:
+    def _item(self, wanted: NamedRow[Row], completed: Completed) -> FileItem | None:
         row = wanted.row
         try:
             found = os.lstat(f"{self._out}/{completed.name}")
@@ -120,7 +103,7 @@ class Standing:
         return item
 
 
-def _key(wanted: Wanted) -> str:
+def _key(wanted: NamedRow[Row]) -> str:
     url = split_credentials(wanted.row.url)[0]
     # As its request has the address: so it is remembered what the server calls the file.
     url = url if is_plain(url) else Request(url).url
