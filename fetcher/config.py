@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any, Protocol
@@ -83,6 +83,9 @@ class Config:
     ssh_key: str | None = None
     cookies: str = ""
     ftp_tls: str = "auto"
+    queue: str = field(default="", repr=False)
+    queue_name: str = ""
+    queue_lease: float = 60.0
     max_size: int = 0
     verify_certificates: bool = True
 
@@ -120,6 +123,9 @@ class Config:
             cookies=str(settings.get("FETCHER_COOKIES") or ""),
             ssh_key=str(settings.get("FETCHER_SSH_KEY") or "") or None,
             ftp_tls=read.choice("FETCHER_FTP_TLS", cls.ftp_tls, FTP_TLS_MODES),
+            queue=str(settings.get("FETCHER_QUEUE") or ""),
+            queue_name=str(settings.get("FETCHER_QUEUE_NAME") or ""),
+            queue_lease=read.seconds("FETCHER_QUEUE_LEASE", cls.queue_lease, positive=True),
             max_size=read.size("DOWNLOAD_MAXSIZE", cls.max_size),
             verify_certificates=read.flag("DOWNLOAD_VERIFY_CERTIFICATES", cls.verify_certificates),
         )

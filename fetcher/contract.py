@@ -24,6 +24,7 @@ STAT_RECEIVED = "fetcher/bytes/received"
 STAT_RESUMED = "fetcher/bytes/resumed"
 STAT_RETRIES = "fetcher/retries"
 STAT_RESTARTS = "fetcher/restarts"
+STAT_QUEUE = "fetcher/queue/left"
 STAT_UNREPORTED = "fetcher/unreported"
 STAT_RETRY_ROWS = "fetcher/retry_rows"
 

@@ -7,7 +7,8 @@
     ├── InvalidListError          the list itself cannot be used (exit status 2)
     ├── InvalidRowError           one row of the list cannot be used
     │   ├── InvalidNameError
-    │   └── InvalidURLError
+    │   ├── InvalidURLError
+    │   └── SetAsideError             a shared queue's row that has ended its worker thrice
     ├── ServerError               what a server did
     │   ├── ConnectionFailedError     not reached, refused, reset, cut        (retried)
     │   ├── ConnectTimeoutError       no connection or no answer in time      (retried)
@@ -29,6 +30,7 @@
     │   ├── DiskFullError
     │   ├── LockedError
     │   └── ForeignFileError          another file stands under this name
+    ├── QueueError                the shared queue is out of reach, or is not what it was
     ├── UnpackError               a whole archive, the content of which cannot be unpacked
     └── Stopped                   the run was interrupted
 
@@ -79,6 +81,10 @@ class InvalidNameError(InvalidRowError):
 
 class InvalidURLError(InvalidRowError):
     """The list gives an address that is none, or of an unknown scheme."""
+
+
+class SetAsideError(InvalidRowError):
+    """A row of a shared queue over which one worker after the other has died."""
 
 
 class ServerError(FetchError):
@@ -187,6 +193,10 @@ class LockedError(DiskError):
 
 class ForeignFileError(DiskError):
     """A file that this project did not make stands under the name."""
+
+
+class QueueError(FetchError):
+    """The shared queue is out of reach, or is not what it was."""
 
 
 class UnpackError(FetchError):

@@ -84,6 +84,16 @@ others; `require`: also explicit TLS for every `ftp://`."""
 FETCHER_PROGRESS = "auto"
 """`bar` on a terminal and `log` otherwise; or `bar`, `log`, `none`."""
 
+FETCHER_QUEUE = None
+"""`redis://host:port/db`: the list's rows go through one shared queue there, for any number of
+processes on any number of machines that are started with the same list and setting."""
+
+FETCHER_QUEUE_NAME = None
+"""Which queue; otherwise it has the list's name."""
+
+FETCHER_QUEUE_LEASE = 60
+"""Seconds without a sign of life after which another worker takes over a row."""
+
 # --- Scrapy's own settings, where their defaults do not fit large files ------------------------
 
 BOT_NAME = "fetcher"

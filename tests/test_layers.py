@@ -14,7 +14,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("rules",),
     ("config",),
     ("disk",),
-    ("lists", "items", "transfer"),
+    ("lists", "items", "transfer", "queue"),
     ("handlers", "middlewares", "pipelines", "extensions"),
     ("spiders",),
     ("commands", "demo", "workers", "library"),

@@ -5,7 +5,7 @@ from fetcher.lists.named import NamedRow
 from fetcher.lists.naming import Naming, identity
 from fetcher.lists.rows import BadRow, Row, make_row
 from fetcher.lists.source import READERS, ListSource, check_format, open_list
-from fetcher.lists.stream import STDIN, ListStream
+from fetcher.lists.stream import STDIN, ListStream, label
 from fetcher.lists.sums import SumsIndex, open_sums
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "ListStream",
     "STDIN",
     "identity",
+    "label",
 ]

@@ -39,6 +39,7 @@ class ListSource:
 
     :param name: what to call the output folder: the list's name without its endings.
     :param format: one of :data:`FORMATS`.
+    :param address: where the file was fetched from.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class ListSource:
         format: str,  # noqa: A002 - the spider argument's name
         rows: Iterator[Row | BadRow],
         stream: ListStream,
+        address: str | None = None,
     ) -> None:
         self.name = name
         self.format = format
@@ -54,9 +56,22 @@ class ListSource:
         """Tells the list from what it is after a change; None for a pipe."""
         self._rows = rows
         self._stream = stream
+        self._address = address
 
     def __iter__(self) -> Iterator[Row | BadRow]:
         return self._rows
+
+    @property
+    def location(self) -> str:
+        """Where it was opened."""
+        return self._stream.location
+
+    def reopen(self) -> ListSource:
+        """The same list from its start.
+
+        :raises InvalidListError: see :func:`open_list`.
+        """
+        return open_list(self.location, self.format, self._address)
 
     def close(self) -> None:
         """Close the file; standard input itself stays open.
@@ -114,7 +129,7 @@ def open_list(
         stream.close()
         raise
     name = "stdin" if location == STDIN else list_name(known_as)
-    return ListSource(name, chosen, chain((first,), rows), stream)
+    return ListSource(name, chosen, chain((first,), rows), stream, address)
 
 
 def check_format(location: str, chosen: str | None) -> None:

@@ -44,11 +44,6 @@ class Shard:
         """For the names of files that shards do not share."""
         return f"{self.number}-of-{self.count}"
 
-    @property
-    def report(self) -> str:
-        """The name of this shard's report."""
-        return f"report-{self}.jsonl"
-
 
 def _place(text: str, count: int) -> int:
     digest = blake2b(text.encode(), digest_size=8).digest()

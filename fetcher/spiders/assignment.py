@@ -13,7 +13,7 @@ from fetcher.config import Config, Settings
 from fetcher.contract import LISTED
 from fetcher.disk.folding import folds_names
 from fetcher.disk.ledger import Ledger
-from fetcher.errors import DiskError, InvalidListError, InvalidURLError
+from fetcher.errors import DiskError, InvalidListError, InvalidSettingError, InvalidURLError
 from fetcher.lists import (
     STDIN,
     BadRow,
@@ -26,6 +26,7 @@ from fetcher.lists import (
     open_list,
     open_sums,
 )
+from fetcher.queue.plan import QueuePlan, make_plan
 from fetcher.rules.shards import Shard
 from fetcher.rules.urls import check_url, looks_like_url
 from fetcher.spiders.credentials import Credentials
@@ -35,6 +36,9 @@ REPORT = "report.jsonl"
 
 ARGUMENTS = ("urls", "url", "out", "format", "shard", "checksums")
 """The spider's arguments (``-a``); Scrapyd adds ``_job``."""
+
+NO_LIST = "addresses"
+"""What the queue is called where there is no list."""
 
 LIST, SUMS = LISTED
 
@@ -53,6 +57,7 @@ class Assignment:
     :param shard: of all these, only the files of this shard; None for all.
     :param headers: names and values for the requests to each row's origin; those of the row itself
         go before.
+    :param queue: through which all of these go to several processes; None for the list itself.
     """
 
     rows: tuple[Row | BadRow, ...]
@@ -64,11 +69,13 @@ class Assignment:
     headers: tuple[tuple[str, str], ...] = ()
     format: str | None = None
     sums: ListStream | RemoteFile | None = None
+    queue: QueuePlan | None = None
 
     @property
     def report(self) -> Path:
         """Where the report belongs."""
-        return self.out / (REPORT if self.shard is None else self.shard.report)
+        share = share_of(self.shard, self.queue)
+        return self.out / (f"report-{share}.jsonl" if share else REPORT)
 
     def close(self) -> None:
         """Close what is open of it; who does it has done so when it ends."""
@@ -116,11 +123,14 @@ def prepare(
         if checksums and not summed:
             sums = opened.enter_context(open_sums(checksums))
         name = list_name(listed) if listed else source.name if source else ""
+        queue = _queue(config, name, shard, STDIN in (location, checksums))
         out = Path(arguments.get("out") or Path(config.output_dir, name)).absolute()
         make_folder(out)
 
         def remote(address: str, kind: str) -> RemoteFile:
-            return RemoteFile(address, kind, out, config, credentials, shard, headers)
+            return RemoteFile(
+                address, kind, out, config, credentials, share_of(shard, queue), headers
+            )
 
         assignment = Assignment(
             rows,
@@ -132,6 +142,7 @@ def prepare(
             headers,
             format_,
             remote(summed, SUMS) if summed else sums,
+            queue,
         )
         if assignment.report.is_dir():
             raise DiskError(f"a folder stands where the report belongs: remove {assignment.report}")
@@ -159,6 +170,27 @@ def _shard(text: str | None) -> Shard | None:
         return Shard.parse(text)
     except ValueError as error:
         raise InvalidListError(str(error)) from error
+
+
+def _queue(config: Config, name: str, shard: Shard | None, piped: bool) -> QueuePlan | None:
+    """:raises FetchError: it cannot be used, or not for this."""
+    if not config.queue:
+        return None
+    if shard is not None:
+        raise InvalidSettingError(
+            "FETCHER_QUEUE and shard both share the list out: leave one of them away"
+        )
+    if piped:
+        raise InvalidListError(
+            "with FETCHER_QUEUE a list may have to be read twice, which standard input cannot: "
+            "give a file or an address"
+        )
+    return make_plan(config.queue, config.queue_name or name or NO_LIST, config.queue_lease)
+
+
+def share_of(shard: Shard | None, queue: QueuePlan | None) -> str:
+    """What is in the names of files that processes over one list do not share; or ""."""
+    return str(shard) if shard is not None else queue.worker if queue is not None else ""
 
 
 def _check_job_folder(folder: str | None) -> None:

@@ -27,6 +27,7 @@ from fetcher.contract import (
 from fetcher.errors import FetchError, Stopped
 from fetcher.items import FileItem
 from fetcher.lists import BadRow, NamedRow, Naming, Row
+from fetcher.queue.plan import QueuePlan
 from fetcher.rules.headers import merge_headers
 from fetcher.rules.urls import redact
 from fetcher.spiders.assignment import Assignment, prepare
@@ -34,10 +35,7 @@ from fetcher.spiders.audience import Audience
 from fetcher.spiders.bookmark import Bookmark
 from fetcher.spiders.inputs import Inputs
 from fetcher.spiders.standing import Standing
-from fetcher.spiders.supply import ListSupply, Rows, Supply, named_rows
-
-BROKEN_LIST = "(the list)"
-"""The name in the item of a list that has turned out to be damaged further on."""
+from fetcher.spiders.supply import BROKEN_LIST, ListSupply, Rows, Supply, named_rows
 
 _LAST_WORD = SETTINGS_PRIORITIES["cmdline"] + 1
 """Above the command line, whose settings Scrapy puts over those of a spider once more."""
@@ -69,8 +67,8 @@ class FetchSpider(Spider):
         self._assignment = assignment
         self._inputs = Inputs(assignment)
         self._naming = Naming(fold=assignment.folds_names)
+        self._progress = ListProgress()
         self._supply: Supply | None = None
-        self._read_whole = False
         self._standing: Standing | None = None
 
     @classmethod
@@ -98,25 +96,26 @@ class FetchSpider(Spider):
             spider.logger.warning(sentence)
         crawler.signals.connect(spider.stop_waiting, signal=stopping)
         crawler.signals.connect(spider.note_item, signal=signals.item_scraped)
+        crawler.signals.connect(spider.note_loss, signal=signals.item_dropped)
+        crawler.signals.connect(spider.note_loss, signal=signals.item_error)
         crawler.signals.connect(spider.close_list, signal=signals.spider_closed)
         return spider
 
     async def start(self) -> AsyncIterator[Any]:
         """One request a file, as many as the crawl can take up; bad rows become failed items."""
-        if not (self._inputs.ready or await self._receive()):
+        queued = self._assignment.queue is not None
+        if (queued or not self._inputs.ready) and not await self._receive():
             return
-        progress = ListProgress()
-        self.crawler.signals.send_catch_log(list_opened, progress=progress)
+        self.crawler.signals.send_catch_log(list_opened, progress=self._progress)
         audience = Audience(self.crawler, self)
         if audience.whole:
             self._standing = self._look_for_standing()
-        self._supply = supply = self._open_supply(progress)
+        supply = self._supply = self._supply or self._open_list()
         try:
             async for rows in supply:
                 for named in await self._tell_standing(rows, audience):
                     yield self._entry(named)
                     await self._room()
-            self._read_whole = True
         except FetchError as error:
             # It broke off; what it gave so far goes on.
             yield _failed(BROKEN_LIST, None, error)
@@ -124,7 +123,7 @@ class FetchSpider(Spider):
     def parse(self, response: Response, **kwargs: Any) -> Iterator[FileItem]:
         """The item that the range middleware made of a file."""
         item = getattr(response, "item", None)
-        if item is not None:
+        if item is not None and not (self._supply and self._supply.leaves(item)):
             yield item
 
     def failed(self, failure: Failure) -> Iterator[FileItem]:
@@ -141,6 +140,11 @@ class FetchSpider(Spider):
         if isinstance(item, FileItem) and self._supply is not None:
             self._supply.settle(item)
 
+    def note_loss(self, item: object) -> None:
+        """An item has been dropped by a pipeline."""
+        if isinstance(item, FileItem) and self._supply is not None:
+            self._supply.lose(item)
+
     def stop_waiting(self) -> None:
         """The crawl begins to stop: what is not there yet is not waited for."""
         self._inputs.stop()
@@ -152,7 +156,8 @@ class FetchSpider(Spider):
         """Let go of the list."""
         if self._supply is not None:
             self._supply.stop()
-        if self._read_whole and reason == "finished" and self._inputs.sums is not None:
+        whole = self._supply is not None and self._supply.whole
+        if whole and reason == "finished" and self._inputs.sums is not None:
             for sentence in await run_in_thread(self._inputs.sums.leftovers):
                 self.logger.warning("%s", sentence)
         await self._inputs.close()
@@ -173,6 +178,8 @@ class FetchSpider(Spider):
         engine.pause()
         try:
             await self._inputs.receive(engine.download_async)
+            if self._assignment.queue is not None:
+                await self._join(self._assignment.queue)
         except Stopped:
             return False
         except FetchError as error:
@@ -193,12 +200,33 @@ class FetchSpider(Spider):
         if self.crawler.engine.needs_backout():
             await self.crawler.signals.wait_for(signals.scheduler_empty)
 
-    def _open_supply(self, progress: ListProgress) -> Supply:
+    def _open_list(self) -> Supply:
         bookmark = Bookmark(self.state, self._inputs.version)
         if bookmark.changed:
             self.logger.info("the list has changed since: it is read from its start")
         rows = partial(named_rows, self._inputs, self._name, self._assignment.shard)
-        return ListSupply(rows, bookmark, progress)
+        return ListSupply(rows, bookmark, self._progress)
+
+    async def _join(self, plan: QueuePlan) -> Supply:
+        """:raises QueueError: see :meth:`QueueSupply.join`."""
+        # What it needs takes a tenth of a second to load.
+        from fetcher.spiders.queue_supply import QueueSupply
+
+        version = await run_in_thread(self._inputs.digest)
+        parallel = Config.from_settings(self.crawler.settings).max_parallel
+        self._supply = supply = QueueSupply(
+            self.crawler, plan, version, self._rows_anew, parallel, self._progress
+        )
+        await supply.join()
+        return supply
+
+    def _rows_anew(self, start: int) -> Iterator[NamedRow[Row | BadRow]]:
+        """All rows behind ``start``; any number of times."""
+        naming = Naming(fold=self._assignment.folds_names)
+        try:
+            yield from named_rows(self._inputs, naming.assign, None, start)
+        finally:
+            naming.close()
 
     async def _tell_standing(self, rows: Rows, audience: Audience) -> Rows:
         """Report the files that are there; the other rows."""

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 
 from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.contract import Send
-from fetcher.errors import InvalidRowError, Stopped
-from fetcher.lists import BadRow, ListSource, ListStream, Row, SumsIndex, open_list, open_sums
+from fetcher.errors import InvalidListError, InvalidRowError, Stopped
+from fetcher.lists import (
+    BadRow,
+    ListSource,
+    ListStream,
+    Row,
+    SumsIndex,
+    identity,
+    label,
+    open_list,
+    open_sums,
+)
 from fetcher.spiders.assignment import Assignment
 from fetcher.spiders.remote import RemoteFile
 
@@ -32,18 +44,42 @@ class Inputs:
             self._source, self.version = assignment.source, assignment.source.version
         self.sums: SumsIndex | None = None
         self._stream = assignment.sums if isinstance(assignment.sums, ListStream) else None
+        self._sums_path = self._stream.location if self._stream is not None else None
         self._receiving: asyncio.Future[None] | None = None
         self._stopped = False
+        self._read = False
 
     def __iter__(self) -> Iterator[Row | BadRow]:
         yield from self._assignment.rows
         if self._source is not None:
+            if self._read:
+                self._source.close()
+                self._source = self._source.reopen()
+            self._read = True
             yield from self._source
 
     @property
     def ready(self) -> bool:
         """Whether there is nothing to wait for."""
         return not self._remote and self._assignment.sums is None
+
+    def digest(self) -> str:
+        """Tells these rows from others, wherever they are read; after :meth:`receive`.
+
+        It reads the files once more, in a thread.
+
+        :raises InvalidListError: one of them cannot be read.
+        """
+        digest = hashlib.sha256()
+        for row in self._assignment.rows:
+            text = identity(row) if isinstance(row, Row) else row.error.message
+            digest.update(text.encode(errors="surrogatepass") + b"\0")
+        source = self._source
+        digest.update(f"{source.format if source else ''}\0".encode())
+        for path in (source.location if source else None, self._sums_path):
+            if path is not None:
+                digest.update(_file_digest(path))
+        return digest.hexdigest()
 
     async def receive(self, send: Send) -> None:
         """Wait for what is not there yet.
@@ -110,6 +146,9 @@ class Inputs:
         """Throw away what was read, when no thread asks for it any more."""
         if self.sums is not None:
             self.sums.close()
+        if self._assignment.queue is not None:
+            for remote in self._remote:
+                remote.forget()
 
     async def _receive(self, send: Send) -> None:
         source, sums = self._assignment.source, self._assignment.sums
@@ -120,7 +159,8 @@ class Inputs:
             )
         if isinstance(sums, RemoteFile):
             await sums.fetch(send)
-            self._stream = await run_in_thread(open_sums, str(sums.path), sums.address)
+            self._sums_path = str(sums.path)
+            self._stream = await run_in_thread(open_sums, self._sums_path, sums.address)
             self.sums = SumsIndex(sums.address)
         elif sums is not None:
             self.sums = SumsIndex(sums.location)
@@ -130,6 +170,14 @@ class Inputs:
             await run_in_thread(self.sums.read, self._stream)
         for remote in self._remote:
             await run_in_thread(remote.forget_others)
+
+
+def _file_digest(path: str) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise InvalidListError(f"{label(path)} cannot be read: {error.strerror}") from error
 
 
 def _algorithm(checksum: str | None) -> str:

@@ -26,7 +26,6 @@ from fetcher.errors import FetchError, InvalidListError, Stopped
 from fetcher.items import FileItem
 from fetcher.rules.headers import merge_headers
 from fetcher.rules.names import JOURNAL_SUFFIX, PART_SUFFIX, STATE_FOLDER, safe_name
-from fetcher.rules.shards import Shard
 from fetcher.rules.urls import last_segment
 from fetcher.spiders.credentials import Credentials
 from fetcher.transfer.completion import Completion
@@ -46,7 +45,7 @@ class RemoteFile:
     :param kind: what it is: one of :data:`fetcher.contract.LISTED`.
     :param out: the crawl's output folder.
     :param config: the settings of the crawl's files.
-    :param shard: processes that share a folder each have a copy of their own.
+    :param share: tells this process from others that share the folder: each has a copy of its own.
     :param headers: names and values for the requests to the origin of the address.
 
     :ivar path: where it lies once it has been fetched.
@@ -59,7 +58,7 @@ class RemoteFile:
         out: Path,
         config: Config,
         credentials: Credentials,
-        shard: Shard | None = None,
+        share: str = "",
         headers: Iterable[tuple[str, str]] = (),
     ) -> None:
         self.address = address
@@ -74,7 +73,7 @@ class RemoteFile:
         # Nobody states its checksum; and its own tells this version from another.
         policy = "off" if config.checksum == "off" else "auto"
         self._config = replace(config, checksum=policy, record_checksum="sha256")
-        self._mine, self._others = _names(url, shard)
+        self._mine, self._others = _names(url, share)
         self.path = self._folder / self._mine
         self._hosts = Hosts()
         self._job: FileJob | None = None
@@ -126,6 +125,10 @@ class RemoteFile:
             for name in filter(self._others.fullmatch, found - {self._mine}):
                 _remove(self._folder, name)
 
+    def forget(self) -> None:
+        """Remove it, where the next run would not find it; waits for the disk."""
+        _remove(self._folder, self._mine)
+
     async def _run(self, send: Send, ledger: Ledger, request: Request) -> FileItem:
         meta = plain_row(self._mine, str(self._folder))
         job = FileJob(
@@ -152,7 +155,7 @@ class RemoteFile:
         return "overwrite"
 
 
-def _names(url: str, shard: Shard | None) -> tuple[str, re.Pattern[str]]:
+def _names(url: str, share: str) -> tuple[str, re.Pattern[str]]:
     """The stored name for an address, and a pattern of those for others of the same last segment.
 
     Two addresses never share one: what a server says of changes is about the address it was asked
@@ -160,8 +163,8 @@ def _names(url: str, shard: Shard | None) -> tuple[str, re.Pattern[str]]:
     """
     name = (safe_name(last_segment(url)) or "index").encode()[-_MOST_OF_A_NAME:]
     rest = f".{name.decode(errors='ignore')}"
-    if shard is not None:
-        rest = f"-{shard}{rest}"
+    if share:
+        rest = f"-{share}{rest}"
     digest = hashlib.sha256(url.encode()).hexdigest()[:16]
     return digest + rest, re.compile("[0-9a-f]{16}" + re.escape(rest))
 

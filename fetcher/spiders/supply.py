@@ -17,20 +17,31 @@ from fetcher.spiders.bookmark import Bookmark
 from fetcher.spiders.feed import RowFeed
 from fetcher.spiders.inputs import Inputs
 
+BROKEN_LIST = "(the list)"
+"""The name in the item of a list that has turned out to be damaged further on."""
+
 Rows = list[NamedRow[Row | BadRow]]
 
 
 class Supply(Protocol):
-    """The rows of this process; iterating gives some at a time, and ends behind the last one."""
+    """The rows of this process; iterating gives some at a time, and ends behind the last one.
+
+    :ivar whole: whether the whole list has been read here.
+    """
+
+    whole: bool
 
     def __aiter__(self) -> AsyncIterator[Rows]:
         """:raises FetchError: no more can be had, although there may be more."""
 
-    def take_back(self, number: int) -> None:
-        """A row is not to be worked on here now; it has not been reported."""
+    def leaves(self, item: FileItem) -> bool:
+        """Whether the row is left to another process, and so not reported here."""
 
     def settle(self, item: FileItem) -> None:
         """What has become of a row is in the report."""
+
+    def lose(self, item: FileItem) -> None:
+        """Nobody hears of the row any more: a pipeline has dropped its item."""
 
     def stop(self) -> None:
         """The crawl begins to stop: wait for nothing."""
@@ -53,6 +64,7 @@ class ListSupply:
         bookmark: Bookmark,
         progress: ListProgress,
     ) -> None:
+        self.whole = False
         self._bookmark = bookmark
         self._feed = RowFeed(rows(bookmark.start), lambda named: named.row.memory, progress)
 
@@ -61,14 +73,19 @@ class ListSupply:
             for named in rows:
                 self._bookmark.take(named.number)
             yield rows
+        self.whole = True
 
-    def take_back(self, number: int) -> None:
-        """See :class:`Supply`: the next run begins with it."""
+    def leaves(self, item: FileItem) -> bool:
+        """See :class:`Supply`: there is no other."""
+        return False
 
     def settle(self, item: FileItem) -> None:
         """See :class:`Supply`; a file that was stopped is fetched by the next run."""
         if item.number is not None and not item.was_stopped:
             self._bookmark.report(item.number)
+
+    def lose(self, item: FileItem) -> None:
+        """See :class:`Supply`: the next run looks at it once more."""
 
     def stop(self) -> None:
         """See :class:`Supply`: who waits for a row is cancelled."""

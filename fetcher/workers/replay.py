@@ -15,7 +15,8 @@ from fetcher import contract
 from fetcher.contract import META_FETCH, FileProgress, ListProgress
 from fetcher.items import FileItem
 from fetcher.pipelines.count import count
-from fetcher.spiders.fetch import BROKEN_LIST, FetchSpider
+from fetcher.spiders.fetch import FetchSpider
+from fetcher.spiders.supply import BROKEN_LIST
 from fetcher.workers.channel import Event, item_of, log_record
 from fetcher.workers.flight import Flight
 
