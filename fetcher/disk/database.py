@@ -1,7 +1,9 @@
 """An SQLite file that several processes and threads use at a time, and that may be lost.
 
-In WAL mode: looking something up never waits for who is writing. Where the file is broken it is
-made anew: what is in it is a convenience.
+In WAL mode, in which looking something up never waits for who is writing; but not where several
+machines may have the file: that mode needs memory that all of them share
+(https://www.sqlite.org/wal.html). Where the file is broken it is made anew: what is in it is a
+convenience.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any, TypeVar
 
+from fetcher.disk.network import is_on_network
 from fetcher.disk.room import free_bytes
 from fetcher.errors import DiskError, DiskFullError, ForeignFileError, Stopped
 
@@ -35,7 +38,7 @@ FIRST_LOOK_SECONDS, LOOK_SECONDS = 0.001, 0.02
 FULL_BYTES = 1 << 20
 """With less room than this a disk is taken to be full."""
 
-_SUFFIXES = ("", "-wal", "-shm")
+_SUFFIXES = ("", "-wal", "-shm", "-journal")
 """Of the files that SQLite keeps."""
 
 
@@ -203,7 +206,8 @@ class Database:
         return db
 
     def _set_up(self, db: sqlite3.Connection) -> None:
-        db.execute("PRAGMA journal_mode=WAL")
+        mode = "TRUNCATE" if is_on_network(self._path.parent) else "WAL"
+        db.execute(f"PRAGMA journal_mode={mode}")
         db.execute(f"PRAGMA synchronous={'FULL' if self._durable else 'NORMAL'}")
         self._prepare(db)
 

@@ -21,8 +21,8 @@ NOBODY = "nobody"
 """Whose rows are that were given back."""
 
 SUSPECT, LAST, MOST = 2, 3, 10
-"""Deaths after which a row is worked on alone, after which it is set aside where it is the likeliest
-cause, and after which it is in any case."""
+"""Deaths after which a row is worked on alone, after which it is set aside where it is their
+likeliest cause, and after which it is in any case."""
 
 KEEP_SECONDS = 7 * 86400
 """For how long the state of a run that has ended stays."""

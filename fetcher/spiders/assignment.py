@@ -113,6 +113,8 @@ def prepare(
         raise InvalidListError("nothing to fetch: give a list by -a urls=FILE, or -a url=ADDRESS")
     if location == checksums == STDIN:
         raise InvalidListError("standard input is either the list or the checksums, not both")
+    if config.queue:
+        _check_queue(shard, STDIN in (location, checksums))
     listed, summed = _address(location, LIST), _address(checksums, SUMS)
     if listed:
         check_format(listed, format_)
@@ -123,7 +125,11 @@ def prepare(
         if checksums and not summed:
             sums = opened.enter_context(open_sums(checksums))
         name = list_name(listed) if listed else source.name if source else ""
-        queue = _queue(config, name, shard, STDIN in (location, checksums))
+        queue = None
+        if config.queue:
+            queue = make_plan(
+                config.queue, config.queue_name or name or NO_LIST, config.queue_lease
+            )
         out = Path(arguments.get("out") or Path(config.output_dir, name)).absolute()
         make_folder(out)
 
@@ -172,10 +178,8 @@ def _shard(text: str | None) -> Shard | None:
         raise InvalidListError(str(error)) from error
 
 
-def _queue(config: Config, name: str, shard: Shard | None, piped: bool) -> QueuePlan | None:
-    """:raises FetchError: it cannot be used, or not for this."""
-    if not config.queue:
-        return None
+def _check_queue(shard: Shard | None, piped: bool) -> None:
+    """:raises FetchError: what is asked for cannot go through a queue."""
     if shard is not None:
         raise InvalidSettingError(
             "FETCHER_QUEUE and shard both share the list out: leave one of them away"
@@ -185,7 +189,6 @@ def _queue(config: Config, name: str, shard: Shard | None, piped: bool) -> Queue
             "with FETCHER_QUEUE a list may have to be read twice, which standard input cannot: "
             "give a file or an address"
         )
-    return make_plan(config.queue, config.queue_name or name or NO_LIST, config.queue_lease)
 
 
 def share_of(shard: Shard | None, queue: QueuePlan | None) -> str:

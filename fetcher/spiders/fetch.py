@@ -24,7 +24,7 @@ from fetcher.contract import (
     stopping,
     unusable,
 )
-from fetcher.errors import FetchError, Stopped
+from fetcher.errors import FetchError, QueueError, Stopped
 from fetcher.items import FileItem
 from fetcher.lists import BadRow, NamedRow, Naming, Row
 from fetcher.queue.plan import QueuePlan
@@ -36,6 +36,9 @@ from fetcher.spiders.bookmark import Bookmark
 from fetcher.spiders.inputs import Inputs
 from fetcher.spiders.standing import Standing
 from fetcher.spiders.supply import BROKEN_LIST, ListSupply, Rows, Supply, named_rows
+
+BROKEN_QUEUE = "(the queue)"
+"""The name in the item of a queue that is out of reach for too long."""
 
 _LAST_WORD = SETTINGS_PRIORITIES["cmdline"] + 1
 """Above the command line, whose settings Scrapy puts over those of a spider once more."""
@@ -118,7 +121,8 @@ class FetchSpider(Spider):
                     await self._room()
         except FetchError as error:
             # It broke off; what it gave so far goes on.
-            yield _failed(BROKEN_LIST, None, error)
+            what = BROKEN_QUEUE if isinstance(error, QueueError) else BROKEN_LIST
+            yield _failed(what, None, error)
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[FileItem]:
         """The item that the range middleware made of a file."""

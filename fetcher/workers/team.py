@@ -10,7 +10,7 @@ from typing import Any
 from scrapy.settings import SETTINGS_PRIORITIES, BaseSettings
 
 from fetcher.config import Config
-from fetcher.errors import InvalidListError
+from fetcher.errors import InvalidListError, InvalidSettingError
 from fetcher.lists import make_row
 from fetcher.lists.formats import format_of_ending
 from fetcher.lists.stream import STDIN
@@ -47,6 +47,11 @@ class Team:
 
     def __init__(self, job: Job, settings: BaseSettings, count: int) -> None:
         self._spool: Spool | None = None
+        if Config.from_settings(settings).queue:
+            raise InvalidSettingError(
+                "FETCHER_QUEUE and --processes both share the list out: leave one of them away, or "
+                "start scrapy crawl fetch as often as you want"
+            )
         limits = Limits(settings).of_each(count)
         rows = tuple(make_row(0, fields) for fields in job["rows"])
         with ExitStack() as stack:

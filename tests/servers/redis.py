@@ -42,10 +42,8 @@ class RedisServer:
             **({"requirepass": password} if password else {}),
             **(settings or {}),
         }
-        self._command = [
-            _program(),
-            *(part for key in options for part in (f"--{key}", options[key])),
-        ]
+        words = (word for name in options for word in (f"--{name}", *options[name].split()))
+        self._command = [_program(), *words]
         self._process: subprocess.Popen[bytes] | None = None
         self.client = redis.Redis(port=self.port, password=password or None, decode_responses=True)
 
