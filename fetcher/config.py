@@ -14,6 +14,7 @@ from fetcher.errors import InvalidSettingError
 from fetcher.rules.checksums import ALGORITHMS
 
 _SIZE = re.compile(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE | re.ASCII)
+_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 _PREFIX = "FETCHER_"
 _SCRAPYS = {"FETCHER_MAX_SIZE", "FETCHER_VERIFY_CERTIFICATES"}
 """What the fields for Scrapy's own settings would be called here."""
@@ -83,6 +84,7 @@ class Config:
     ssh_key: str | None = None
     cookies: str = ""
     ftp_tls: str = "auto"
+    metrics_port: tuple[int, int] | None = None
     queue: str = field(default="", repr=False)
     queue_name: str = ""
     queue_lease: float = 60.0
@@ -123,6 +125,7 @@ class Config:
             cookies=str(settings.get("FETCHER_COOKIES") or ""),
             ssh_key=str(settings.get("FETCHER_SSH_KEY") or "") or None,
             ftp_tls=read.choice("FETCHER_FTP_TLS", cls.ftp_tls, FTP_TLS_MODES),
+            metrics_port=read.ports("FETCHER_METRICS_PORT"),
             queue=str(settings.get("FETCHER_QUEUE") or ""),
             queue_name=str(settings.get("FETCHER_QUEUE_NAME") or ""),
             queue_lease=read.seconds("FETCHER_QUEUE_LEASE", cls.queue_lease, positive=True),
@@ -188,6 +191,16 @@ class _Reader:
         if not 0 <= seconds < float("inf") or (positive and seconds == 0):
             raise InvalidSettingError(f"{name}={value}: give a number of seconds")
         return seconds
+
+    def ports(self, name: str) -> tuple[int, int] | None:
+        value = self._settings.get(name)
+        if value in (None, ""):
+            return None
+        match = _PORTS.fullmatch(str(value))
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last < 1 << 16:
+            raise InvalidSettingError(f"{name}={value}: give a port, or two, such as 9410-9429")
+        return first, last
 
     def flag(self, name: str, default: bool) -> bool:
         value = str(self._value(name, default)).strip().lower()

@@ -37,6 +37,8 @@ file_ended = object()
 
 list_opened = object()
 """Sent with ``progress``, a :class:`ListProgress`, before the first row comes."""
+retried = object()
+"""Sent with ``reason``, a status or the name of an error, when a range is asked for once more."""
 stopping = object()
 """Sent without arguments when the crawl begins to stop: end all transfers now."""
 unusable = object()

@@ -84,6 +84,10 @@ others; `require`: also explicit TLS for every `ftp://`."""
 FETCHER_PROGRESS = "auto"
 """`bar` on a terminal and `log` otherwise; or `bar`, `log`, `none`."""
 
+FETCHER_METRICS_PORT = None
+"""Where the crawl's numbers are served for Prometheus, at `http://127.0.0.1:PORT/metrics`: a port,
+or the first free one of several, such as `9410-9429`."""
+
 FETCHER_QUEUE = None
 """`redis://host:port/db`: the list's rows go through one shared queue there, for any number of
 processes on any number of machines that are started with the same list and setting."""
@@ -167,6 +171,7 @@ EXTENSIONS: dict[str, int | None] = {
     "fetcher.extensions.redact.Redact": 0,
     "fetcher.extensions.sums.Sums": 0,
     "fetcher.extensions.retry_list.RetryList": 0,
+    "fetcher.extensions.metrics.Metrics": 0,
 }
 
 # Rows wait in memory, a few at a time, also with a job folder: a queue on disk forgets those in

@@ -10,9 +10,10 @@ from scrapy.downloadermiddlewares.retry import RetryMiddleware
 from scrapy.exceptions import DownloadTimeoutError
 from scrapy.http import Response
 from scrapy.settings import BaseSettings
+from scrapy.signalmanager import SignalManager
 
 from fetcher.config import Config
-from fetcher.contract import META_SINK, RangeSink
+from fetcher.contract import META_SINK, RangeSink, retried
 from fetcher.rules.backoff import retry_after
 
 
@@ -26,11 +27,13 @@ class ResumeRetryMiddleware(RetryMiddleware):
     def __init__(self, settings: BaseSettings) -> None:
         super().__init__(settings)
         self._config = Config.from_settings(settings)
+        self._signals: SignalManager | None = None
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> ResumeRetryMiddleware:
         """See Scrapy's documentation of components."""
         middleware: ResumeRetryMiddleware = super().from_crawler(crawler)
+        middleware._signals = crawler.signals
         return middleware
 
     async def process_response(  # type: ignore[override]
@@ -44,7 +47,7 @@ class ResumeRetryMiddleware(RetryMiddleware):
             return response
         header = response.headers.get("Retry-After")
         asked = retry_after(header.decode("latin-1") if header else None)
-        return await self._again(request, sink, asked) or response
+        return await self._again(request, sink, str(response.status), asked) or response
 
     async def process_exception(  # type: ignore[override]
         self, request: Request, exception: Exception, spider: Any = None
@@ -56,15 +59,23 @@ class ResumeRetryMiddleware(RetryMiddleware):
         if not getattr(exception, "retryable", False):
             return None
         silent = isinstance(exception, DownloadTimeoutError)
-        return await self._again(request, sink, None, silent=silent)
+        return await self._again(request, sink, type(exception).__name__, silent=silent)
 
     async def _again(
-        self, request: Request, sink: RangeSink, asked: float | None, *, silent: bool = False
+        self,
+        request: Request,
+        sink: RangeSink,
+        reason: str,
+        asked: float | None = None,
+        *,
+        silent: bool = False,
     ) -> Request | None:
         delay = sink.next_try(silent=silent)
         if delay is None:
             return None
         if asked is not None:
             delay = max(delay, min(asked, self._config.max_retry_after))
+        if self._signals is not None:
+            self._signals.send_catch_log(retried, reason=reason)
         await sink.pause(delay)
         return request.copy()

@@ -66,7 +66,7 @@ class ItemRow(TypedDict):
 class Event(TypedDict, total=False):
     """What has happened in a child; which keys there are depends on ``kind``."""
 
-    kind: Literal["started", "files", "ended", "list", "item", "log", "done"]
+    kind: Literal["started", "files", "ended", "list", "item", "retried", "log", "done"]
     rows: int
     """Of the list, that this child has read and will report."""
     whole: bool
@@ -87,7 +87,8 @@ class Event(TypedDict, total=False):
     status: int
     """The child's exit status."""
     reason: str | None
-    """Why its crawl has ended, in Scrapy's words; None where it has not begun."""
+    """Why its crawl has ended, in Scrapy's words, None where it has not begun; or why something is
+    asked for once more."""
     usage: str
     """What is wrong with the call, with exit status 2."""
 

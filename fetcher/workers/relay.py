@@ -48,6 +48,7 @@ class Relay:
             connect(self.list_opened, contract.list_opened)
             connect(self.file_started, contract.file_started)
             connect(self.file_ended, contract.file_ended)
+            connect(self.retried, contract.retried)
 
     def stop(self) -> None:
         """End the crawl, now or as soon as it has begun; more than once does no harm."""
@@ -78,6 +79,9 @@ class Relay:
             self._new.discard(number)
         else:
             self._channel.send({"kind": "ended", "files": [_state(number, progress)]})
+
+    def retried(self, reason: str) -> None:
+        self._channel.send({"kind": "retried", "reason": reason})
 
     def item_scraped(self, item: object, response: Response | None) -> None:
         if not isinstance(item, FileItem):

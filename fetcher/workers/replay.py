@@ -47,6 +47,8 @@ class Replay:
             self._read(child, ListProgress(event["rows"], event["whole"]), children)
         elif event["kind"] == "item":
             self._scraped(item_of(event), event)
+        elif event["kind"] == "retried":
+            self._crawler.signals.send_catch_log(contract.retried, reason=event["reason"])
         elif event["kind"] == "log":
             self._log(child, event)
         else:

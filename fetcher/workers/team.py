@@ -25,6 +25,7 @@ MUTED = (
     "fetcher.extensions.progress.Progress",
     "fetcher.extensions.sums.Sums",
     "fetcher.extensions.retry_list.RetryList",
+    "fetcher.extensions.metrics.Metrics",
 )
 """Extensions that work in the parent, over the files of all."""
 
@@ -90,6 +91,7 @@ class Team:
                 self._spool.close()
 
     def _job(self, job: Job, settings: BaseSettings, limits: dict[str, Any], shard: Shard) -> Job:
+        config = Config.from_settings(settings)
         own: dict[str, Any] = {**_given(settings), **limits, "FEEDS": {}}
         if folder := settings.get("JOBDIR"):
             own["JOBDIR"] = str(Path(folder) / f"{shard.number}-of-{shard.count}")
@@ -98,7 +100,7 @@ class Team:
             "settings": own,
             "arguments": job["arguments"] | {"shard": f"{shard.number}/{shard.count}"},
             "muted": [*MUTED],
-            "progress": Config.from_settings(settings).progress != "none",
+            "progress": config.progress != "none" or config.metrics_port is not None,
         }
         if self._spool is not None:
             result["stdin"] = self._spool.descriptors[shard.number - 1]
