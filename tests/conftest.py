@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.crawl import PROJECT
 from tests.servers.origin import Origin
+from tests.servers.redis import RedisServer
 
 # Else each of some hundred crawls would compile the whole program anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -93,6 +94,13 @@ def origin() -> Iterator[Origin]:
 def tls_origin(certificate_authority: CertificateAuthority) -> Iterator[Origin]:
     """A web server whose certificate is good for clients that know `certificate_authority`."""
     with Origin(certificate_authority.server_context()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that no test kills."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
         yield server
 
 

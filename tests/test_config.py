@@ -179,6 +179,7 @@ SECONDS = (
     "FETCHER_MAX_RETRY_AFTER",
     "FETCHER_STALL_TIMEOUT",
     "FETCHER_CONNECT_TIMEOUT",
+    "FETCHER_QUEUE_LEASE",
 )
 CHOICES = (
     "FETCHER_IF_EXISTS",
@@ -189,11 +190,19 @@ CHOICES = (
     "FETCHER_FTP_TLS",
 )
 FLAGS = ("FETCHER_UNPACK", "DOWNLOAD_VERIFY_CERTIFICATES")
-TEXTS = ("FETCHER_OUTPUT_DIR", "FETCHER_SSH_KNOWN_HOSTS", "FETCHER_SSH_KEY", "FETCHER_COOKIES")
+PORTS = ("FETCHER_METRICS_PORT",)
+TEXTS = (
+    "FETCHER_OUTPUT_DIR",
+    "FETCHER_SSH_KNOWN_HOSTS",
+    "FETCHER_SSH_KEY",
+    "FETCHER_COOKIES",
+    "FETCHER_QUEUE",
+    "FETCHER_QUEUE_NAME",
+)
 
 
 def test_the_settings_of_these_tests_are_all_there_are() -> None:
-    tested = {*COUNTS, *SIZES, *SECONDS, *CHOICES, *FLAGS, *TEXTS}
+    tested = {*COUNTS, *SIZES, *SECONDS, *CHOICES, *FLAGS, *PORTS, *TEXTS}
     assert tested - {"DOWNLOAD_MAXSIZE", "DOWNLOAD_VERIFY_CERTIFICATES"} == set(OURS)
 
 
@@ -215,6 +224,8 @@ def each(names: tuple[str, ...], *values: object) -> list[tuple[str, object]]:
         ("FETCHER_CONNECT_TIMEOUT", "0"),
         *each(CHOICES, "maybe", "skip,update", 0, []),
         *each(FLAGS, "", "yes", 2, []),
+        *each(PORTS, "x", "70000", "9429-9410", "1-2-3", "-1", True),
+        ("FETCHER_QUEUE_LEASE", 0),
         ("FETCHER_IF_EXISTS", ""),
         ("FETCHER_CHECKSUM", "sha256"),
         ("FETCHER_RECORD_CHECKSUM", "crc32"),
@@ -228,7 +239,7 @@ def test_a_bad_value_is_told_with_its_setting(name: str, value: object) -> None:
 
 
 @given(
-    st.sampled_from([*COUNTS, *SIZES, *SECONDS, *CHOICES, *FLAGS]),
+    st.sampled_from([*COUNTS, *SIZES, *SECONDS, *CHOICES, *FLAGS, *PORTS]),
     st.one_of(
         st.text(),
         st.integers(),

@@ -12,7 +12,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fetcher.config import Config
-from fetcher.errors import InvalidSettingError
 from tests.crawl import Crawl, clean_environment, start_crawl, wait_for, write_list
 from tests.servers.content import Content
 from tests.servers.faults import Status
@@ -115,9 +114,3 @@ def test_a_port_that_is_in_use_stops_nobody(origin: Origin, tmp_path: Path) -> N
 )
 def test_ports(value: object, expected: tuple[int, int] | None) -> None:
     assert Config.from_settings({"FETCHER_METRICS_PORT": value}).metrics_port == expected
-
-
-@pytest.mark.parametrize("value", ["x", "70000", "9429-9410", "1-2-3", "-1", True])
-def test_what_is_no_port(value: object) -> None:
-    with pytest.raises(InvalidSettingError, match="FETCHER_METRICS_PORT"):
-        Config.from_settings({"FETCHER_METRICS_PORT": value})

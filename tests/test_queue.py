@@ -42,13 +42,6 @@ KIB = 1 << 10
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """One that no test kills."""
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
 @pytest.fixture
 def shared(redis_server: RedisServer) -> RedisServer:
     redis_server.client.flushall()

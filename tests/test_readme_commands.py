@@ -23,6 +23,7 @@ from tests.conftest import CertificateAuthority
 from tests.crawl import PROJECT, clean_environment, read_report
 from tests.servers.content import Bytes, Content
 from tests.servers.origin import Origin
+from tests.servers.redis import RedisServer
 from tests.servers.relay import Tunnel
 from tests.servers.resource import Resource
 from tests.servers.sftp import SFTPServer, new_key
@@ -32,7 +33,8 @@ README = (PROJECT / "README.md").read_text("utf-8")
 _SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
 _ADDRESS = re.compile(r"(https?)://([a-z0-9.-]+)(/[^\s\"'<>)`]*)")
 _PROXY = "http://127.0.0.1:3128"
-"""The README's; here it is another one."""
+_QUEUE = "redis://127.0.0.1:6379/0"
+"""The README's; here they are others."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,14 @@ class World:
 
     :param folder: a fresh clone, as far as users look.
     :param proxy: where the README's proxy is.
+    :param queue: where its Redis is.
     :param sha256: what all archives have, in place of the checksums of real ones.
     """
 
     folder: Path
     env: dict[str, str]
     proxy: str
+    queue: str
     sha256: str
 
     def run(self, language: str, text: str) -> subprocess.CompletedProcess[str]:
@@ -83,7 +87,9 @@ class World:
         )
 
     def local(self, text: str) -> str:
-        return _SHA256.sub(self.sha256, text.replace(_PROXY, self.proxy))
+        return _SHA256.sub(
+            self.sha256, text.replace(_PROXY, self.proxy).replace(_QUEUE, self.queue)
+        )
 
 
 def archive() -> bytes:
@@ -125,7 +131,8 @@ def world(
             "http_proxy": plain.url("").rstrip("/"),
             "https_proxy": tunnel.url,
         }
-        world = World(folder, env, tunnel.url, tarball.sha256)
+        queue = stack.enter_context(RedisServer(tmp_path_factory.mktemp("redis")))
+        world = World(folder, env, tunnel.url, queue.url, tarball.sha256)
         (folder / "inputs").mkdir()
         for name, text in lists.items():
             (folder / "inputs" / name).write_text(world.local(text), "utf-8")
