@@ -8,8 +8,8 @@ import pytest
 from fetcher.contract import ListProgress
 from fetcher.errors import InvalidListError
 from fetcher.lists import BadRow, Row
+from fetcher.lists.feed import AHEAD, AHEAD_BYTES, RowFeed
 from fetcher.rules.pieces import Pieces
-from fetcher.spiders.feed import AHEAD, AHEAD_BYTES, RowFeed
 
 HEX = "0" * 40
 

@@ -1,7 +1,7 @@
 """Lists of files to fetch: reading them, and naming what they list."""
 
 from fetcher.lists.formats import list_name
-from fetcher.lists.named import NamedRow
+from fetcher.lists.named import BROKEN_LIST, NamedRow, Rows
 from fetcher.lists.naming import Naming, identity
 from fetcher.lists.rows import BadRow, Row, make_row
 from fetcher.lists.source import READERS, ListSource, check_format, open_list
@@ -18,6 +18,8 @@ __all__ = [
     "BadRow",
     "make_row",
     "NamedRow",
+    "Rows",
+    "BROKEN_LIST",
     "Naming",
     "open_sums",
     "SumsIndex",

@@ -31,3 +31,9 @@ class NamedRow(NamedTuple, Generic[R]):
             return None
         # Not the headers themselves: a token may be another one in each run.
         return self.name if self.name != (row.name or url_name(row.url)) else None
+
+
+Rows = list[NamedRow[Row | BadRow]]
+
+BROKEN_LIST = "(the list)"
+"""The name in the item of a list that has turned out to be damaged further on."""

@@ -26,7 +26,7 @@ from fetcher.contract import (
 )
 from fetcher.errors import FetchError, QueueError, Stopped
 from fetcher.items import FileItem
-from fetcher.lists import BadRow, NamedRow, Naming, Row
+from fetcher.lists import BROKEN_LIST, BadRow, NamedRow, Naming, Row, Rows
 from fetcher.queue.plan import QueuePlan
 from fetcher.rules.headers import merge_headers
 from fetcher.rules.urls import redact
@@ -35,7 +35,7 @@ from fetcher.spiders.audience import Audience
 from fetcher.spiders.bookmark import Bookmark
 from fetcher.spiders.inputs import Inputs
 from fetcher.spiders.standing import Standing
-from fetcher.spiders.supply import BROKEN_LIST, ListSupply, Rows, Supply, named_rows
+from fetcher.spiders.supply import ListSupply, Supply, named_rows
 
 BROKEN_QUEUE = "(the queue)"
 """The name in the item of a queue that is out of reach for too long."""
@@ -214,7 +214,7 @@ class FetchSpider(Spider):
     async def _join(self, plan: QueuePlan) -> Supply:
         """:raises QueueError: see :meth:`QueueSupply.join`."""
         # What it needs takes a tenth of a second to load.
-        from fetcher.spiders.queue_supply import QueueSupply
+        from fetcher.queue.supply import QueueSupply
 
         version = await run_in_thread(self._inputs.digest)
         parallel = Config.from_settings(self.crawler.settings).max_parallel

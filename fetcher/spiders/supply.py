@@ -10,17 +10,12 @@ from scrapy.utils.asyncio import run_in_thread
 from fetcher.contract import ListProgress
 from fetcher.errors import InvalidRowError
 from fetcher.items import FileItem
-from fetcher.lists import BadRow, NamedRow, Row
+from fetcher.lists import BadRow, NamedRow, Row, Rows
+from fetcher.lists.feed import RowFeed
 from fetcher.rules.shards import Shard
 from fetcher.rules.urls import redact
 from fetcher.spiders.bookmark import Bookmark
-from fetcher.spiders.feed import RowFeed
 from fetcher.spiders.inputs import Inputs
-
-BROKEN_LIST = "(the list)"
-"""The name in the item of a list that has turned out to be damaged further on."""
-
-Rows = list[NamedRow[Row | BadRow]]
 
 
 class Supply(Protocol):

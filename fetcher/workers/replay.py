@@ -14,9 +14,9 @@ from scrapy.http import Response
 from fetcher import contract
 from fetcher.contract import META_FETCH, FileProgress, ListProgress
 from fetcher.items import FileItem
+from fetcher.lists import BROKEN_LIST
 from fetcher.pipelines.count import count
 from fetcher.spiders.fetch import FetchSpider
-from fetcher.spiders.supply import BROKEN_LIST
 from fetcher.workers.channel import Event, item_of, log_record
 from fetcher.workers.flight import Flight
 

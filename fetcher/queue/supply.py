@@ -12,13 +12,12 @@ from scrapy.utils.asyncio import run_in_thread
 from fetcher.contract import STAT_QUEUE, ListProgress, file_started
 from fetcher.errors import FetchError, InvalidRowError, LockedError
 from fetcher.items import FileItem
-from fetcher.lists import BadRow, NamedRow, Row
+from fetcher.lists import BROKEN_LIST, BadRow, NamedRow, Row, Rows
+from fetcher.lists.feed import RowFeed
 from fetcher.queue.loader import Loader
 from fetcher.queue.plan import QueuePlan
 from fetcher.queue.rows import encode
 from fetcher.queue.worker import POLL_SECONDS, Worker
-from fetcher.spiders.feed import RowFeed
-from fetcher.spiders.supply import BROKEN_LIST, Rows
 
 
 class QueueSupply:
