@@ -184,7 +184,10 @@ DUPEFILTER_CLASS = "scrapy.dupefilters.BaseDupeFilter"
 # Scrapy's own looks up each field of each item by its name.
 FEED_EXPORTERS = {"jsonlines": "fetcher.extensions.exporter.ReportExporter"}
 
-# The report's own storage; other FEEDS stay Scrapy's.
+# So that other feeds, such as Scrapyd's items, have the report's very lines.
+FEED_EXPORT_ENCODING = "utf-8"
+
+# The report's own storage; other FEEDS stay Scrapy's, and stand beside the report.
 FEED_STORAGES = {"report": "fetcher.extensions.report.ReportStorage"}
 FEEDS: dict[str, dict[str, Any]] = {
     "%(report)s": {

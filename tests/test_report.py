@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import shutil
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from fetcher.extensions.report import ReportFile
+from fetcher import settings
+from fetcher.extensions.report import FEED, ReportFile
 from tests.crawl import run_crawl, start_crawl
 from tests.servers.content import Content
 from tests.servers.faults import Respond
@@ -42,6 +44,20 @@ def test_the_report_before_stays_until_there_is_another(origin: Origin, tmp_path
 
     assert {row["status"] for row in result.report} == {"ok"}
     assert not list((out / ".fetcher").glob("report.jsonl.*")), "what a killed run left"
+
+
+@pytest.mark.parametrize("how", ["FEEDS", "-O"])
+def test_other_feeds_stand_beside_it(origin: Origin, tmp_path: Path, how: str) -> None:
+    items, out = tmp_path / "items.jl", tmp_path / "out"
+    feeds = {items.as_uri(): {"format": "jsonlines"}}
+    args = ("-O", f"{items}:jsonlines") if how == "-O" else ("-s", f"FEEDS={json.dumps(feeds)}")
+    run_crawl(out, url=origin.add("/%C3%A4.bin", b"abc"), args=args)
+    assert items.read_bytes() == (out / "report.jsonl").read_bytes()
+    assert "ä.bin".encode() in items.read_bytes()
+
+
+def test_the_report_is_the_one_of_the_settings() -> None:
+    assert settings.FEEDS == FEED
 
 
 def test_two_runs_in_one_folder_have_a_whole_report_each(origin: Origin, tmp_path: Path) -> None:

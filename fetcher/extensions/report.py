@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from scrapy import Spider
 from scrapy.crawler import Crawler
+from scrapy.settings import BaseSettings
 
 from fetcher.contract import STAT_UNREPORTED, unusable
 from fetcher.disk.allocation import allocate
@@ -27,6 +28,16 @@ logger = logging.getLogger(__name__)
 
 SCHEME = "report"
 """Of the addresses in ``FEEDS`` that lead here."""
+
+FEED = {
+    "%(report)s": {
+        "format": "jsonlines",
+        "encoding": "utf8",
+        "overwrite": True,
+        "item_classes": ["fetcher.items.FileItem"],
+    }
+}
+"""The report's entry in ``FEEDS``, as the settings have it, too."""
 
 ROOM = 1 << 20
 """Bytes that are reserved for the report: some thousands of rows."""
@@ -164,6 +175,17 @@ class ReportStorage:
                 report.lost,
                 report.reason,
             )
+
+
+def keep_report(settings: BaseSettings, priority: int) -> None:
+    """Let other feeds stand beside the report, not in its place.
+
+    Who gives some (``-s FEEDS=``, ``-o``, and Scrapyd for its items) gives all of ``FEEDS``. Where
+    there are none at all, no report is wanted.
+    """
+    feeds = settings.getdict("FEEDS")
+    if feeds:
+        settings.set("FEEDS", FEED | feeds, priority=priority)
 
 
 def _remove_leftovers(folder: Path, name: str) -> None:

@@ -25,6 +25,7 @@ from fetcher.contract import (
     unusable,
 )
 from fetcher.errors import FetchError, QueueError, Stopped
+from fetcher.extensions.report import keep_report
 from fetcher.items import FileItem
 from fetcher.lists import BROKEN_LIST, BadRow, NamedRow, Naming, Row, Rows
 from fetcher.queue.plan import QueuePlan
@@ -79,10 +80,12 @@ class FetchSpider(Spider):
         """Leave room for all ranges of all files at a time; see ``CONCURRENT_REQUESTS``.
 
         And Scrapy's handler reads ``DOWNLOAD_MAXSIZE`` as a number, which here may be ``16M``.
+        The report stays where other feeds are given.
         """
         super().update_settings(settings)
         config = Config.from_settings(settings)
         settings.set("DOWNLOAD_MAXSIZE", config.max_size, priority=_LAST_WORD)
+        keep_report(settings, _LAST_WORD)
         least = config.least_concurrent_requests()
         if 0 < settings.getint("CONCURRENT_REQUESTS") < least:
             settings.set("CONCURRENT_REQUESTS", least, priority=_LAST_WORD)

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from fetcher.contract import UNUSABLE, stopping, unusable
 from fetcher.errors import FetchError
+from fetcher.extensions.report import keep_report
 from fetcher.spiders.assignment import Assignment
 from fetcher.spiders.fetch import FetchSpider
 from fetcher.workers.channel import Event
@@ -55,6 +56,7 @@ class ShardsSpider(Spider):
     def update_settings(cls, settings: BaseSettings) -> None:
         """Leave to the processes what belongs to fetching."""
         super().update_settings(settings)
+        keep_report(settings, _LAST_WORD)
         own: dict[str, Any] = {
             # Those of the project, too, have done their work before an item comes here.
             "DOWNLOADER_MIDDLEWARES": {_MIDDLEWARE: 0},
