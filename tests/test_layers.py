@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("lists", "items", "transfer", "queue"),
     ("handlers", "middlewares", "pipelines", "extensions"),
     ("spiders",),
-    ("commands", "demo", "workers", "library"),
+    ("commands", "demo", "workers", "library", "scrapyd"),
     ("__init__",),
 )
 """From the inside out; a module may import from its own layer and from those before it."""

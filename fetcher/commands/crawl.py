@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
+from contextlib import suppress
 
 from scrapy.commands.crawl import Command as CrawlCommand
 from scrapy.spiderloader import get_spider_loader
+from scrapy.utils.log import configure_logging
 
 from fetcher.commands.run import USAGE, complain, load_handler, make_crawler, quieten, run_crawl
 from fetcher.errors import FetchError, InvalidSettingError
-from fetcher.spiders.assignment import prepare
+from fetcher.scrapyd.ending import EXIT_STATUS
+from fetcher.spiders.assignment import JOB, prepare
 from fetcher.spiders.fetch import FetchSpider
+
+logger = logging.getLogger(__name__)
 
 
 class Command(CrawlCommand):
-    """Run a spider; for the spider ``fetch``, check its arguments first."""
+    """Run a spider; for the spider ``fetch``, check its arguments first.
+
+    Of a job of Scrapyd nobody sees standard error or the exit status: its log tells of both.
+    """
 
     def process_options(self, args: list[str], opts: argparse.Namespace) -> None:
         """See :class:`scrapy.commands.ScrapyCommand`."""
@@ -30,6 +39,12 @@ class Command(CrawlCommand):
                 opts.spargs["assignment"] = prepare(opts.spargs, self.settings)
         except FetchError as error:
             complain(error)
+            if self.settings["LOG_FILE"]:
+                with suppress(OSError):
+                    # Scrapy would do that only after this.
+                    configure_logging(self.settings)
+                    logger.error("%s", error.message)
+                    _sign_off(USAGE, opts)
             sys.exit(USAGE)
 
     def run(self, args: list[str], opts: argparse.Namespace) -> None:
@@ -39,7 +54,21 @@ class Command(CrawlCommand):
             super().run(args, opts)
             return
         crawler = make_crawler(process, args[0])
-        self.exitcode = run_crawl(process, crawler, **opts.spargs)
+
+        def tell(error: FetchError) -> None:
+            complain(error)
+            if process.settings["LOG_FILE"]:
+                logger.error("%s", error.message)
+
+        self.exitcode = run_crawl(process, crawler, tell=tell, **opts.spargs)
+        _sign_off(self.exitcode, opts)
+
+
+def _sign_off(status: int, opts: argparse.Namespace) -> None:
+    if JOB in opts.spargs:
+        # Whatever LOG_LEVEL is: without this line, the job counts as killed.
+        level = max([logging.INFO, *(handler.level for handler in logging.root.handlers)])
+        logger.log(level, EXIT_STATUS, status)
 
 
 def _check(args: list[str], known: list[str]) -> None:

@@ -35,7 +35,10 @@ from fetcher.spiders.remote import RemoteFile
 REPORT = "report.jsonl"
 
 ARGUMENTS = ("urls", "url", "out", "format", "shard", "checksums")
-"""The spider's arguments (``-a``); Scrapyd adds ``_job``."""
+"""The spider's arguments (``-a``)."""
+
+JOB = "_job"
+"""What Scrapyd adds: the job's id."""
 
 NO_LIST = "addresses"
 """What the queue is called where there is no list."""
@@ -116,6 +119,9 @@ def prepare(
     if config.queue:
         _check_queue(shard, STDIN in (location, checksums))
     listed, summed = _address(location, LIST), _address(checksums, SUMS)
+    if JOB in arguments:
+        for kind, given in ((LIST, location), (SUMS, checksums)):
+            _check_for_job(kind, given)
     if listed:
         check_format(listed, format_)
     with ExitStack() as opened:
@@ -167,6 +173,19 @@ def _address(location: str | None, kind: str) -> str | None:
         return check_url(location)
     except InvalidURLError as error:
         raise InvalidListError(f"the {kind} {error.message}") from error
+
+
+def _check_for_job(kind: str, location: str | None) -> None:
+    """:raises InvalidListError: it is nothing that can be found from Scrapyd's folder."""
+    if not location or looks_like_url(location):
+        return
+    if location == STDIN:
+        raise InvalidListError(f"a job has no standard input: give it the {kind}'s path")
+    if not Path(location).is_absolute() and not Path(location).exists():
+        raise InvalidListError(
+            f"the {kind} {location!r} does not exist in {Path.cwd()}: a job's relative paths count "
+            "from Scrapyd's folder, give the whole path"
+        )
 
 
 def _shard(text: str | None) -> Shard | None:
