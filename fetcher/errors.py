@@ -31,6 +31,7 @@
     │   ├── LockedError
     │   └── ForeignFileError          another file stands under this name
     ├── QueueError                the shared queue is out of reach, or is not what it was
+    ├── NodeError                 a Scrapyd that is to run jobs is out of reach, or refuses
     ├── UnpackError               a whole archive, the content of which cannot be unpacked
     └── Stopped                   the run was interrupted
 
@@ -197,6 +198,10 @@ class ForeignFileError(DiskError):
 
 class QueueError(FetchError):
     """The shared queue is out of reach, or is not what it was."""
+
+
+class NodeError(FetchError):
+    """A Scrapyd does not answer, is none, or does not take a job."""
 
 
 class UnpackError(FetchError):

@@ -10,6 +10,7 @@ import logging
 import sys
 import tempfile
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -73,7 +74,8 @@ class Command(ScrapyCommand):
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """See :class:`scrapy.commands.ScrapyCommand`."""
         super().add_options(parser)
-        parser.error = options.wrong_usage  # type: ignore[method-assign] # one line, not ten
+        wrong_usage = partial(options.wrong_usage, "download")
+        parser.error = wrong_usage  # type: ignore[method-assign] # one line, not ten
         add = parser.add_argument
         add(
             "--dir",

@@ -1,4 +1,4 @@
-"""What the options of ``scrapy download`` may be; what is wrong with one is told in one line."""
+"""What the options of commands may be; what is wrong with one is told in one line."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ def usage(message: str) -> UsageError:
     return UsageError(message, print_help=False)
 
 
-def wrong_usage(message: str) -> NoReturn:
-    """Stands in for :meth:`argparse.ArgumentParser.error`: one line, not ten."""
+def wrong_usage(command: str, message: str) -> NoReturn:
+    """Stands in for :meth:`argparse.ArgumentParser.error`: one line, not ten.
+
+    :param command: the name of the command.
+    """
     # argparse quotes what was typed, and that may break the line.
     line = " ".join(message.split())
-    sys.stderr.write(f"fetcher: {line}; see scrapy download --help\n")
+    sys.stderr.write(f"fetcher: {line}; see scrapy {command} --help\n")
     sys.exit(USAGE)
 
 
 def addresses(args: list[str]) -> list[str]:
-    """What of the rest of the command line is meant as addresses.
+    """What of the rest of the command line is meant as addresses or paths.
 
     :raises UsageError: something is meant as an option.
     """

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from scrapy.commands import ScrapyCommand
 
+from fetcher.commands.plain import plain
 from fetcher.errors import FetchError, InvalidListError
 
 if TYPE_CHECKING:
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from fetcher.disk.checklist import Checklist
 
 # Scrapy imports every command whichever is run: what only this one needs is imported in its run().
-
-_SHOWN = 2000
-"""Characters of a line that are shown."""
-
 
 _ADVICE = "the same crawl fetches what is missing, and what is wrong once you have removed it"
 
@@ -90,12 +87,12 @@ def _open(args: list[str], stack: ExitStack) -> list[Checklist]:
     opened = []
     for out in dict.fromkeys(map(Path, args)):
         if not out.is_dir():
-            raise InvalidListError(f"{_plain(str(out))} is no folder: give an output folder")
+            raise InvalidListError(f"{plain(str(out))} is no folder: give an output folder")
         checklist = Checklist(out)
         stack.callback(checklist.close)
         if not checklist.count and not checklist.broken and not any(checklist.unfinished()):
             raise InvalidListError(
-                f"{_plain(str(out))} has neither a report nor a SHA256SUMS with a file in it: "
+                f"{plain(str(out))} has neither a report nor a SHA256SUMS with a file in it: "
                 "there is nothing to verify"
             )
         opened.append(checklist)
@@ -119,7 +116,7 @@ def _verify(checklists: list[Checklist], verbose: bool) -> int:
             def tell(name: str, problem: str, folder: str = folder) -> None:
                 if problem or verbose:
                     text = ": ".join(filter(None, (folder + name, problem or "OK")))
-                    sys.stdout.write(_plain(text) + "\n")
+                    sys.stdout.write(plain(text) + "\n")
 
             read = [0]
 
@@ -169,14 +166,5 @@ def _progress(stack: ExitStack, total: int) -> Callable[[int], None]:
     return lambda count: bar.update(task, completed=count, total=max(total, count) or None)
 
 
-def _plain(text: str) -> str:
-    """A text from outside as it may be shown on a terminal."""
-    from fetcher.rules.names import CONTROL
-    from fetcher.rules.urls import redact_text
-
-    text = CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-    return redact_text(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
-
-
 def _complain(error: FetchError) -> None:
-    sys.stderr.write(f"fetcher: {_plain(error.message)}\n")
+    sys.stderr.write(f"fetcher: {plain(error.message)}\n")
