@@ -111,7 +111,8 @@ def world(
     (folder / "fetcher").symlink_to(PROJECT / "fetcher")
     shutil.copy(PROJECT / "scrapy.cfg", folder)
     tarball = Bytes(archive())
-    lists = {path.name: path.read_text("utf-8") for path in (PROJECT / "inputs").iterdir()}
+    inputs = (path for path in (PROJECT / "inputs").iterdir() if path.is_file())
+    lists = {path.name: path.read_text("utf-8") for path in inputs}
     addresses = {
         found.groups() for text in (README, *lists.values()) for found in _ADDRESS.finditer(text)
     }
