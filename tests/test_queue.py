@@ -492,6 +492,11 @@ class TestRefusedBeforeAnythingIsStarted:
         assert "no address of a Redis" in message
         assert "secret" not in message
 
+    def test_a_password_that_breaks_the_address(self, site: Site) -> None:
+        message = refusal(site, "redis://:sec/ret@127.0.0.1:6379/0")
+        assert "percent-encoded" in message
+        assert "sec" not in message
+
     def test_a_database_that_it_does_not_have(self, site: Site) -> None:
         assert "DB index is out of range" in refusal(site, site.redis.url.replace("/0", "/99"))
 

@@ -96,6 +96,8 @@ class QueueClient:
         self._lease = max(1, round(plan.lease * 1000))
         self._keys = [f"fetcher:{plan.name}:{kind}" for kind in ("rows", "state", "deaths")]
         self._redis = Redis.from_url(plan.url, **connection_options())
+        steps = (scripts.JOIN, scripts.LOAD, scripts.LEAVE, scripts.TURN)
+        self._scripts = {step: self._redis.register_script(step) for step in steps}
         self._away_since: float | None = None
         self._lost = False
         self._closing = False
@@ -177,7 +179,7 @@ class QueueClient:
         pause = FIRST_PAUSE
         while True:
             try:
-                answer = await self._redis.eval(script, len(self._keys), *self._keys, *arguments)
+                answer = await self._scripts[script](self._keys, arguments)
             except (RedisError, OSError) as error:
                 if isinstance(error, ResponseError) and not isinstance(error, _PASSING):
                     raise QueueError(

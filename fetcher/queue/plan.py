@@ -7,9 +7,9 @@ import re
 import socket
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from fetcher.errors import InvalidSettingError
+from fetcher.rules.urls import redact
 
 SCHEMES = ("redis", "rediss", "unix")
 
@@ -40,9 +40,7 @@ class QueuePlan:
     @property
     def shown(self) -> str:
         """The queue as people read it, without the login."""
-        parts = urlsplit(self.url)
-        where = f"{parts.netloc.rpartition('@')[2]}{parts.path}"
-        return f"the queue {self.name!r} at {parts.scheme}://{where}"
+        return f"the queue {self.name!r} at {redact(self.url)}"
 
 
 def make_plan(url: str, name: str, lease: float) -> QueuePlan:
@@ -97,6 +95,9 @@ def explain(error: BaseException) -> str:
         if isinstance(cause, OSError) and not isinstance(cause, redis.RedisError):
             return cause.strerror or str(cause) or type(cause).__name__
         cause = cause.__cause__ or cause.__context__
+    if isinstance(error, ValueError):
+        # What it quotes may be a part of the password.
+        return "its address cannot be read, signs in a password have to be percent-encoded"
     if isinstance(error, redis.AuthenticationError):
         return "it wants another login"
     if isinstance(error, redis.TimeoutError):
