@@ -51,7 +51,7 @@ class Command(ScrapyCommand):
     def long_desc(self) -> str:
         return (
             "Schedules a list, a path or an address, as a job of the spider fetch at a Scrapyd; at "
-            "several, each gets a shard of it. Paths are those of the nodes; a relative one counts "
+            "several, each gets a shard of it, or shares it through FETCHER_QUEUE. Paths are those of the nodes; a relative one counts "
             "from the current folder. Does nothing while a job of the same list into the same "
             "folder waits or runs. -s gives settings to the job. Ends with 0, or with 1 when "
             "something failed, and with 2 when it, or the spider, was called wrongly."
@@ -116,7 +116,8 @@ class Command(ScrapyCommand):
             # Waiting may take days, and somebody may read along.
             sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
         try:
-            self.exitcode = _run(opts)
+            queue = self.settings is not None and bool(self.settings.get("FETCHER_QUEUE"))
+            self.exitcode = _run(opts, queue)
         except InvalidListError as error:
             _complain(error.message)
             self.exitcode = USAGE
@@ -132,7 +133,7 @@ class Command(ScrapyCommand):
             self.exitcode = FAILED
 
 
-def _run(opts: argparse.Namespace) -> int:
+def _run(opts: argparse.Namespace, queue: bool) -> int:
     """The exit status.
 
     :raises FetchError: what went wrong.
@@ -147,7 +148,8 @@ def _run(opts: argparse.Namespace) -> int:
     credentials, timeout = Credentials(), min(opts.timeout, ANSWER_SECONDS)
     nodes = [Node(each, timeout, credentials) for each in opts.nodes or (target.address,)]
     project = opts.project or target.project
-    jobs = plan(nodes, project, check_arguments(opts.arguments), datetime.now(UTC))
+    arguments = check_arguments(opts.arguments)
+    jobs = plan(nodes, project, arguments, datetime.now(UTC), queue=queue)
     with Gathering(Path(opts.report) if opts.report else None) as gathering:
         if _is_at_it(jobs):
             return OK

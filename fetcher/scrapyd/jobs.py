@@ -98,9 +98,16 @@ def make_title(arguments: Mapping[str, str]) -> str:
 
 
 def plan(
-    nodes: Sequence[Node], project: str, arguments: Mapping[str, str], now: datetime
+    nodes: Sequence[Node],
+    project: str,
+    arguments: Mapping[str, str],
+    now: datetime,
+    *,
+    queue: bool = False,
 ) -> list[Job]:
     """One job for each node; where there are several, each has a shard of the list.
+
+    :param queue: whether a queue shares the list out instead.
 
     :raises InvalidListError: there are several, and the arguments name a shard already.
     """
@@ -117,7 +124,7 @@ def plan(
             project,
             title,
             f"{name}-{shard}",
-            {**arguments, "shard": f"{shard.number}/{shard.count}"},
+            {**arguments} if queue else {**arguments, "shard": f"{shard.number}/{shard.count}"},
         )
         for node, shard in zip(nodes, shards, strict=True)
     ]
