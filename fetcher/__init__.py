@@ -1,6 +1,6 @@
 """Downloads long lists of large files, whole and verified: a Scrapy project.
 
-From a program of one's own: :class:`Downloader`.
+From a program of one's own: :class:`Downloader`. In a Scrapy project of one's own: :class:`Addon`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fetcher.addon import Addon
     from fetcher.library.downloader import Downloader
     from fetcher.library.results import Error, Results, Success
     from fetcher.library.session import SessionConfig
 
-__all__ = ["Downloader", "SessionConfig", "Results", "Success", "Error"]
+__all__ = ["Downloader", "SessionConfig", "Results", "Success", "Error", "Addon"]
 
 _HOMES = {
     "Downloader": "fetcher.library.downloader",
@@ -21,6 +22,7 @@ _HOMES = {
     "Results": "fetcher.library.results",
     "Success": "fetcher.library.results",
     "Error": "fetcher.library.results",
+    "Addon": "fetcher.addon",
 }
 
 

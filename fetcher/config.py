@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from fractions import Fraction
@@ -18,6 +18,8 @@ _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 _PREFIX = "FETCHER_"
 _SCRAPYS = {"FETCHER_MAX_SIZE", "FETCHER_VERIFY_CERTIFICATES"}
 """What the fields for Scrapy's own settings would be called here."""
+_DEFAULT_PRIORITY = 0
+"""Of what stands in :mod:`scrapy.settings.default_settings`."""
 _CLOSE = 0.85
 """How alike names are of which one is taken to be a misspelt other, out of 1."""
 _FLAGS = {"1": True, "true": True, "0": False, "false": False}
@@ -95,6 +97,8 @@ class Config:
     def from_settings(cls, settings: Settings) -> Config:
         """:raises InvalidSettingError: naming the setting, its value and what it may be."""
         read = _Reader(settings)
+        # Scrapy's own defaults of these are about pages, and nobody has chosen them for files.
+        chosen = _Reader(settings, defaults=False)
         # Only Scrapy uses it; it takes 0, too, and then asks for nothing for ever.
         read.integer("CONCURRENT_REQUESTS_PER_DOMAIN", 16, least=1)
         return cls(
@@ -129,8 +133,10 @@ class Config:
             queue=str(settings.get("FETCHER_QUEUE") or ""),
             queue_name=str(settings.get("FETCHER_QUEUE_NAME") or ""),
             queue_lease=read.seconds("FETCHER_QUEUE_LEASE", cls.queue_lease, positive=True),
-            max_size=read.size("DOWNLOAD_MAXSIZE", cls.max_size),
-            verify_certificates=read.flag("DOWNLOAD_VERIFY_CERTIFICATES", cls.verify_certificates),
+            max_size=chosen.size("DOWNLOAD_MAXSIZE", cls.max_size),
+            verify_certificates=chosen.flag(
+                "DOWNLOAD_VERIFY_CERTIFICATES", cls.verify_certificates
+            ),
         )
 
     def of_file(self, meta: FileMeta) -> Config:
@@ -153,12 +159,19 @@ class Config:
 
 
 class _Reader:
-    """Settings as typed values, each with an error that names the setting."""
+    """Settings as typed values, each with an error that names the setting.
 
-    def __init__(self, settings: Settings) -> None:
+    :param defaults: whether Scrapy's own defaults count.
+    """
+
+    def __init__(self, settings: Settings, *, defaults: bool = True) -> None:
         self._settings = settings
+        priority: Callable[[str], int | None] | None = getattr(settings, "getpriority", None)
+        self._priority = None if defaults else priority
 
     def _value(self, name: str, default: Any) -> Any:
+        if self._priority is not None and self._priority(name) == _DEFAULT_PRIORITY:
+            return default
         value = self._settings.get(name)
         return default if value is None else value
 

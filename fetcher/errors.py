@@ -18,6 +18,7 @@
     │   ├── LoginError                nothing to log in with
     │   ├── StatusError               an answer with a status that is no file
     │   ├── RedirectError             too many redirects, or one to another kind of address
+    │   ├── FilteredError             a middleware of the project lets no request through
     │   ├── ProtocolError             an answer that contradicts itself or the request
     │   │   └── DecodeError               compressed bytes that are damaged or end early
     │   ├── RangesRefusedError        ranges do not work here                 (one stream instead)
@@ -47,6 +48,7 @@ from scrapy.exceptions import (
     DownloadConnectionRefusedError,
     DownloadFailedError,
     DownloadTimeoutError,
+    IgnoreRequest,
 )
 
 
@@ -135,6 +137,10 @@ class StatusError(ServerError):
 
 class RedirectError(ServerError):
     """Too many redirects, or a redirect to something else than http or https."""
+
+
+class FilteredError(ServerError, IgnoreRequest):
+    """A middleware of the project lets the request not through: robots.txt, an offsite host."""
 
 
 class ProtocolError(ServerError):

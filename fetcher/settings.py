@@ -123,9 +123,9 @@ CONCURRENT_ITEMS = 1
 DOWNLOADER = "fetcher.handlers.downloader.SlotDownloader"
 DOWNLOAD_HANDLERS: dict[str, Any] = {
     "http": "fetcher.handlers.http.RangeHTTPDownloadHandler",
-    "https": "fetcher.handlers.http.RangeHTTPDownloadHandler",
+    "https": "fetcher.handlers.http.RangeHTTPSDownloadHandler",
     "ftp": "fetcher.handlers.ftp.FTPDownloadHandler",
-    "ftps": "fetcher.handlers.ftp.FTPDownloadHandler",
+    "ftps": "fetcher.handlers.ftp.FTPSDownloadHandler",
     "sftp": "fetcher.handlers.sftp.SFTPDownloadHandler",
     # A list comes from elsewhere and must not read this machine's files.
     "file": None,

@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("lists", "items", "transfer", "queue"),
     ("handlers", "middlewares", "pipelines", "extensions"),
     ("spiders",),
-    ("commands", "demo", "workers", "library", "scrapyd"),
+    ("commands", "demo", "workers", "library", "scrapyd", "addon"),
     ("__init__",),
 )
 """From the inside out; a module may import from its own layer and from those before it."""
@@ -32,9 +32,8 @@ PRIVATE = "handlers"
 """The only place for private names of Scrapy and Twisted ..."""
 
 PRIVATE_ELSEWHERE = {
-    # ... but for these: nothing public tells that a spider is being closed, and nothing public
-    # sends the requests that wait for DOWNLOAD_DELAY.
-    "extensions/shutdown.py": {"_slot", "_process_queue"},
+    # ... but for this: nothing public tells that a spider is being closed.
+    "extensions/shutdown.py": {"_slot"},
 }
 
 FOREIGN = ("scrapy", "twisted")

@@ -11,8 +11,9 @@ from typing import Self
 from scrapy import signals
 from scrapy.crawler import Crawler
 from scrapy.utils.asyncio import create_looping_call
+from twisted.python.failure import Failure
 
-from fetcher.contract import stopping
+from fetcher.contract import META_SINK, stopping
 
 INTERVAL = 0.1
 """Seconds between two looks."""
@@ -48,19 +49,19 @@ class Shutdown:
             self._sent = True
             self._crawler.signals.send_catch_log(stopping)
         if self._sent:
-            self._flush_delayed()
+            self._answer_waiting()
 
     def _begun(self) -> bool:
         # The slot is private to the engine; nothing public tells that a spider is being closed.
         slot = self._crawler.engine._slot
         return not self._crawler.crawling or slot is None or slot.closing is not None
 
-    def _flush_delayed(self) -> None:
-        """Requests that wait for ``DOWNLOAD_DELAY`` go now: their sinks refuse them at once."""
-        downloader = self._crawler.engine.downloader
-        for slot in downloader.slots.values():
-            if slot.latercall is not None:
-                slot.latercall.cancel()
-                slot.latercall = None
-                slot.delay = 0
-                downloader._process_queue(slot)
+    def _answer_waiting(self) -> None:
+        """Ranges that wait for their turn, or for ``DOWNLOAD_DELAY``, end now; pages still come."""
+        for slot in self._crawler.engine.downloader.slots.values():
+            for waiting in [each for each in slot.queue if META_SINK in each[0].meta]:
+                request, answer = waiting
+                reason = request.meta[META_SINK].stopped
+                if reason is not None:
+                    slot.queue.remove(waiting)
+                    answer.errback(Failure(reason))

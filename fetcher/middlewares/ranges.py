@@ -31,6 +31,7 @@ from fetcher.disk.promises import Promises
 from fetcher.errors import Stopped
 from fetcher.items import FileItem
 from fetcher.rules.bucket import Bucket
+from fetcher.rules.urls import split_credentials
 from fetcher.transfer.disk_work import DiskWork
 from fetcher.transfer.hosts import Hosts
 from fetcher.transfer.job import FileJob
@@ -79,6 +80,8 @@ class RangeMiddleware:
         """See :meth:`scrapy.downloadermiddlewares.DownloaderMiddleware.process_request`."""
         if META_FETCH not in request.meta or META_SINK in request.meta:
             return None
+        # The answer passes all other middlewares; one that keeps it would keep an empty body.
+        request.meta["dont_cache"] = True
         item = None
         async with self._turns:
             if self._stopped is None:
@@ -96,7 +99,7 @@ class RangeMiddleware:
             if ledger is None:
                 return None
             job = FileJob(
-                request,
+                _without_login(request),
                 self._config.of_file(meta),
                 self._crawler.engine.download_async,
                 ledger,
@@ -137,3 +140,13 @@ class RangeMiddleware:
                     return None
                 self._ledgers[out] = opened
         return self._ledgers[out] if self._stopped is None else None
+
+
+def _without_login(request: Request) -> Request:
+    """The request with what stands before the address' host as an ``Authorization``."""
+    url, authorization = split_credentials(request.url)
+    if authorization is None:
+        return request
+    headers = request.headers.copy()
+    headers.setdefault("Authorization", authorization)
+    return request.replace(url=url, headers=headers)

@@ -7,6 +7,7 @@ from typing import Any, Self
 from scrapy import Request
 from scrapy.crawler import Crawler
 from scrapy.downloadermiddlewares.redirect import RedirectMiddleware
+from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Response
 
 from fetcher.contract import META_SINK
@@ -20,12 +21,13 @@ class OriginRedirectMiddleware(RedirectMiddleware):
     """Scrapy's redirects, http and https only, without the row's headers for another origin.
 
     Scrapy itself takes ``Authorization`` and ``Cookie`` away; the list may have given others, such
-    as a key in a header of its own.
+    as a key in a header of its own. Requests that are no range's pass untouched: whatever else
+    redirects in a project stands beside it, farther from the server.
     """
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
-        """As Scrapy's, but for looking for who handles ``Referer``: nobody does."""
+        """As Scrapy's, but for looking for who handles ``Referer``: of ranges, nobody does."""
         middleware = cls(crawler.settings)
         middleware.crawler = crawler
         return middleware
@@ -40,10 +42,10 @@ class OriginRedirectMiddleware(RedirectMiddleware):
         """See :class:`RedirectMiddleware`.
 
         :raises RedirectError: a range's request is sent to something that is neither http nor
-            https, or nowhere.
+            https, or nowhere, or too often.
         """
         if META_SINK not in request.meta:
-            return super().process_response(request, response)
+            return response
         if is_too_long((response.headers.get("Location") or b"").decode("latin-1")):
             raise RedirectError(f"{redact(request.url)} redirects to an address that is too long")
         try:
@@ -53,6 +55,11 @@ class OriginRedirectMiddleware(RedirectMiddleware):
             raise RedirectError(
                 f"{redact(request.url)} redirects to something that is no address"
             ) from None
+        except IgnoreRequest as error:
+            first = request.meta.get("redirect_urls", [request.url])[0]
+            raise RedirectError(
+                f"{redact(first)} was redirected too often: check the address"
+            ) from error
         if isinstance(result, Request):
             return self._without_credentials(request, result)
         if response.status in _REDIRECTS:

@@ -2,61 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Self
 
 from scrapy import Request
 from scrapy.crawler import Crawler
-from scrapy.downloadermiddlewares.retry import RetryMiddleware
 from scrapy.exceptions import DownloadTimeoutError
 from scrapy.http import Response
-from scrapy.settings import BaseSettings
-from scrapy.signalmanager import SignalManager
 
 from fetcher.config import Config
 from fetcher.contract import META_SINK, RangeSink, retried
 from fetcher.rules.backoff import retry_after
 
 
-class ResumeRetryMiddleware(RetryMiddleware):
-    """Scrapy's retries for other requests; for ranges, the sink's own count and waiting.
+class ResumeRetryMiddleware:
+    """Repeats ranges by the sink's own count and waiting; other requests pass untouched.
 
-    The repeated request asks only for what is missing, because the handler reads its ``Range`` from
-    the sink at the moment of sending.
+    It stands beside whatever else retries in a project, nearer to the server, and also where
+    ``RETRY_ENABLED`` is off: that is about pages, and to go on is what a range is for. The repeated
+    request asks only for what is missing, because the handler reads its ``Range`` from the sink at
+    the moment of sending.
     """
 
-    def __init__(self, settings: BaseSettings) -> None:
-        super().__init__(settings)
-        self._config = Config.from_settings(settings)
-        self._signals: SignalManager | None = None
+    def __init__(self, crawler: Crawler) -> None:
+        self._signals = crawler.signals
+        self._config = Config.from_settings(crawler.settings)
+        self._statuses = {int(code) for code in crawler.settings.getlist("RETRY_HTTP_CODES")}
 
     @classmethod
-    def from_crawler(cls, crawler: Crawler) -> ResumeRetryMiddleware:
+    def from_crawler(cls, crawler: Crawler) -> Self:
         """See Scrapy's documentation of components."""
-        middleware: ResumeRetryMiddleware = super().from_crawler(crawler)
-        middleware._signals = crawler.signals
-        return middleware
+        return cls(crawler)
 
-    async def process_response(  # type: ignore[override]
-        self, request: Request, response: Response, spider: Any = None
-    ) -> Request | Response:
+    async def process_response(self, request: Request, response: Response) -> Request | Response:
         """Repeat what was answered with one of ``RETRY_HTTP_CODES``."""
         sink = request.meta.get(META_SINK)
-        if sink is None:
-            return super().process_response(request, response)
-        if response.status not in self.retry_http_codes:
+        if sink is None or response.status not in self._statuses:
             return response
         header = response.headers.get("Retry-After")
         asked = retry_after(header.decode("latin-1") if header else None)
         return await self._again(request, sink, str(response.status), asked) or response
 
-    async def process_exception(  # type: ignore[override]
-        self, request: Request, exception: Exception, spider: Any = None
-    ) -> Request | Response | None:
+    async def process_exception(self, request: Request, exception: Exception) -> Request | None:
         """Repeat what failed in a way that may pass."""
         sink = request.meta.get(META_SINK)
-        if sink is None:
-            return super().process_exception(request, exception)
-        if not getattr(exception, "retryable", False):
+        if sink is None or not getattr(exception, "retryable", False):
             return None
         silent = isinstance(exception, DownloadTimeoutError)
         return await self._again(request, sink, type(exception).__name__, silent=silent)
@@ -75,7 +64,6 @@ class ResumeRetryMiddleware(RetryMiddleware):
             return None
         if asked is not None:
             delay = max(delay, min(asked, self._config.max_retry_after))
-        if self._signals is not None:
-            self._signals.send_catch_log(retried, reason=reason)
+        self._signals.send_catch_log(retried, reason=reason)
         await sink.pause(delay)
         return request.copy()

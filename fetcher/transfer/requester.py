@@ -9,14 +9,30 @@ from scrapy import Request
 from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Response
 
-from fetcher.contract import META_SINK, Send
-from fetcher.errors import RedirectError, StatusError
+from fetcher.contract import META_FETCH, META_SINK, Send
+from fetcher.errors import FilteredError, StatusError
 from fetcher.rules.urls import origin, redact
 from fetcher.transfer.writer import RangeWriter
 
 _EXPIRED = (401, 403, 404, 410)
-_KEPT_META = ("proxy", "bindaddress")
+_NOT_PASSED_ON = {
+    META_FETCH,
+    # What became of the file's request on its way, and what it wants of an answer that it never
+    # gets itself.
+    *("download_timeout", "download_latency", "cached_response", "retry_times"),
+    *("redirect_times", "redirect_ttl", "redirect_urls", "redirect_reasons", "dont_redirect"),
+    *("handle_httpstatus_list", "handle_httpstatus_all"),
+}
+_RANGE_META = {
+    # Its body is not in the response: a cache would keep an empty one.
+    "dont_cache": True,
+    # The sink counts the tries; another count would begin when that one has ended.
+    "dont_retry": True,
+}
+_WITHOUT_ROBOTS = ("ftps", "sftp")
+"""Schemes for which nobody serves, and no other handler would fetch, a ``robots.txt``."""
 _ADVICE = {
+    **dict.fromkeys((301, 302, 303, 307, 308), "REDIRECT_ENABLED=False keeps it from going there"),
     401: "it wants a login, check user and password",
     403: "access is refused or the link has expired; a fresh link under the same name goes on",
     404: "there is no such file, check the address",
@@ -39,6 +55,7 @@ class Requester:
     def __init__(self, request: Request, send: Send) -> None:
         self.url = request.url
         self._request = request
+        self._meta = _range_meta(request)
         self._send = send
         self._expired: set[str] = set()
 
@@ -63,7 +80,7 @@ class Requester:
         its host's turn: it stays in Scrapy's queue, maybe for long, and its handler refuses it
         then.
 
-        :raises RedirectError: there were too many redirects.
+        :raises FilteredError: a middleware lets it not through.
         """
         sending = asyncio.ensure_future(self._send(self._range_request(writer)))
         either: set[asyncio.Future[Any]] = {sending, writer.stopping()}
@@ -74,20 +91,34 @@ class Requester:
         try:
             return await sending
         except IgnoreRequest as error:
-            raise RedirectError(
-                f"{redact(self._request.url)} was redirected too often: check the address"
+            raise FilteredError(
+                f"{redact(self.url)} is not asked ({error}): allow it in the project's settings, "
+                "or leave the file out"
             ) from error
 
     def _range_request(self, writer: RangeWriter) -> Request:
-        same = origin(self.url) == origin(self._request.url)
-        meta = {key: self._request.meta[key] for key in _KEPT_META if key in self._request.meta}
+        request = self._request
+        same = origin(self.url) == origin(request.url)
         return Request(
             self.url,
-            headers=self._request.headers if same else None,
-            meta={**meta, META_SINK: writer},
-            dont_filter=True,
-            priority=self._request.priority,
+            headers=request.headers if same else None,
+            cookies=request.cookies if same else None,
+            meta={**self._meta, META_SINK: writer},
+            dont_filter=request.dont_filter,
+            priority=request.priority,
         )
+
+
+def _range_meta(request: Request) -> dict[str, Any]:
+    """What middlewares are told of the file's request: all that its owner has put there."""
+    meta = {
+        key: value
+        for key, value in request.meta.items()
+        if key not in _NOT_PASSED_ON and not str(key).startswith("_")
+    }
+    if origin(request.url)[0] in _WITHOUT_ROBOTS:
+        meta["dont_obey_robotstxt"] = True
+    return meta | _RANGE_META
 
 
 def _take_notice(ended: asyncio.Future[Response]) -> None:

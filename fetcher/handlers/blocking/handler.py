@@ -8,7 +8,6 @@ from typing import Self
 
 from scrapy import Request
 from scrapy.crawler import Crawler
-from scrapy.exceptions import NotSupported
 from scrapy.http import Response
 
 from fetcher.config import Config
@@ -18,8 +17,8 @@ from fetcher.handlers.blocking.login import Login
 from fetcher.handlers.blocking.pool import Pool
 from fetcher.handlers.blocking.session import BLOCK, Session
 from fetcher.handlers.blocking.sockets import translated
+from fetcher.handlers.plain import PlainHandler
 from fetcher.rules.bucket import read_size
-from fetcher.rules.urls import redact
 
 
 class BlockingDownloadHandler(ABC):
@@ -31,10 +30,13 @@ class BlockingDownloadHandler(ABC):
     """
 
     lazy = True
+    scheme: str
+    """That of the requests without a sink."""
 
     def __init__(self, crawler: Crawler) -> None:
         self.config = Config.from_settings(crawler.settings)
         self.read_size = read_size(self.config.rate_limit, BLOCK)
+        self._plain = PlainHandler(crawler, self.scheme)
         self._pool = Pool(self.session, self.config.connect_timeout)
 
     @classmethod
@@ -49,16 +51,17 @@ class BlockingDownloadHandler(ABC):
     async def close(self) -> None:
         """See :class:`scrapy.core.downloader.handlers.DownloadHandlerProtocol`."""
         self._pool.close()
+        await self._plain.close()
 
     async def download_request(self, request: Request) -> Response:
         """See :class:`scrapy.core.downloader.handlers.DownloadHandlerProtocol`.
 
-        :raises NotSupported: the request has no sink.
-        :raises FetchError: what went wrong.
+        :raises NotSupported: the request has no sink, and nobody else fetches such.
+        :raises FetchError: what went wrong with one that has.
         """
         sink: RangeSink | None = request.meta.get(META_SINK)
         if sink is None:
-            raise NotSupported(f"{redact(request.url)} can only be fetched as a file of a list")
+            return await self._plain.download_request(request)
         if sink.stopped is not None:
             raise sink.stopped
         exchange = Exchange(self.config, self._pool, request, sink, self.read_size)

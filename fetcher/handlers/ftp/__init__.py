@@ -1,5 +1,5 @@
 """ftp:// and ftps://, on ftplib."""
 
-from fetcher.handlers.ftp.handler import FTPDownloadHandler
+from fetcher.handlers.ftp.handler import FTPDownloadHandler, FTPSDownloadHandler
 
-__all__ = ["FTPDownloadHandler"]
+__all__ = ["FTPDownloadHandler", "FTPSDownloadHandler"]

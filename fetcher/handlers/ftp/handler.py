@@ -14,6 +14,8 @@ IMPLICIT_PORT = 990
 class FTPDownloadHandler(BlockingDownloadHandler):
     """Each session is a control connection, with a data connection for the file it reads."""
 
+    scheme = "ftp"
+
     def session(self, login: Login) -> FTPSession:
         """See :class:`BlockingDownloadHandler`."""
         mode = self._mode(login)
@@ -36,3 +38,9 @@ class FTPDownloadHandler(BlockingDownloadHandler):
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context
+
+
+class FTPSDownloadHandler(FTPDownloadHandler):
+    """The same for ftps."""
+
+    scheme = "ftps"

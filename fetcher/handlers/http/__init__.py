@@ -1,5 +1,5 @@
 """http:// and https://, on Twisted."""
 
-from fetcher.handlers.http.handler import RangeHTTPDownloadHandler
+from fetcher.handlers.http.handler import RangeHTTPDownloadHandler, RangeHTTPSDownloadHandler
 
-__all__ = ["RangeHTTPDownloadHandler"]
+__all__ = ["RangeHTTPDownloadHandler", "RangeHTTPSDownloadHandler"]

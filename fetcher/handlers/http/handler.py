@@ -1,8 +1,9 @@
 """http:// and https:// by Twisted, streamed into a range's sink.
 
-Built on Scrapy's :class:`HTTP11DownloadHandler`, whose agents do proxies, CONNECT tunnels and TLS;
-requests without a sink go through it untouched. What is replaced for requests with one: the body
-goes to the sink instead of memory, and a stall clock stands in place of the total timeout.
+Built on Scrapy's :class:`HTTP11DownloadHandler`, whose agents do proxies, CONNECT tunnels and TLS.
+What is replaced for requests with a sink: the body goes to the sink instead of memory, and a stall
+clock stands in place of the total timeout. Requests without one go to another handler, with other
+connections.
 
 Private names of Scrapy and Twisted are used here and in :mod:`fetcher.handlers.http.connection`
 only.
@@ -18,6 +19,7 @@ from typing import Any, cast
 from urllib.parse import urldefrag
 
 from scrapy import Request
+from scrapy.core.downloader.contextfactory import _ScrapyClientContextFactory
 from scrapy.core.downloader.handlers.http11 import (
     HTTP11DownloadHandler,
     _BindAddressAgent,
@@ -40,6 +42,7 @@ from fetcher.handlers import reasons
 from fetcher.handlers.http.body import BodyReader, abort
 from fetcher.handlers.http.connection import ConnectionFactory, read_size
 from fetcher.handlers.http.failures import translated
+from fetcher.handlers.plain import PlainHandler
 from fetcher.rules.urls import redact
 
 MAX_ENDPOINTS = 256
@@ -47,11 +50,17 @@ MAX_ENDPOINTS = 256
 
 
 class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
-    """Scrapy's HTTP/1.1 handler that can also stream into a :class:`fetcher.contract.RangeSink`."""
+    """Scrapy's HTTP/1.1 handler, for requests with a :class:`fetcher.contract.RangeSink`."""
+
+    scheme = "http"
 
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
+        self._plain = PlainHandler(crawler, self.scheme)
         self._config = Config.from_settings(crawler.settings)
+        if isinstance(self._contextFactory, _ScrapyClientContextFactory):
+            # Scrapy's default for pages is not that for files.
+            self._contextFactory._verify_certificates = self._config.verify_certificates
         connections = partial(ConnectionFactory, rate=self._config.rate_limit)
         self._pool._factory = connections  # type: ignore[assignment] # it is only called
         self._direct: Agent | None = None
@@ -63,7 +72,7 @@ class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
         """
         sink: RangeSink | None = request.meta.get(META_SINK)
         if sink is None:
-            return await super().download_request(request)
+            return await self._plain.download_request(request)
         if sink.stopped is not None:
             raise sink.stopped
         url = urldefrag(request.url)[0]
@@ -76,6 +85,13 @@ class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
             if reason is error:
                 raise
             raise reason from error
+
+    async def close(self) -> None:
+        """See :class:`scrapy.core.downloader.handlers.DownloadHandlerProtocol`."""
+        try:
+            await self._plain.close()
+        finally:
+            await super().close()
 
     async def _stream(self, request: Request, url: str, sink: RangeSink) -> Response:
         size = read_size(self._config.rate_limit, secure=url.startswith("https:"))
@@ -93,9 +109,10 @@ class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
         except BaseException:
             abort(txresponse)
             raise
-        return Response(
-            url, status=txresponse.code, headers=Headers(txresponse.headers.getAllRawHeaders())
-        )
+        shown = Headers(txresponse.headers.getAllRawHeaders())
+        # There is no body in it for a middleware to decode.
+        shown.pop("Content-Encoding", None)
+        return Response(url, status=txresponse.code, headers=shown)
 
     async def _send(self, request: Request, url: str, sink: RangeSink) -> TxResponse:
         timeout = self._config.connect_timeout
@@ -164,6 +181,12 @@ class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
         attach(reader.stop)
         reader.start()
         await maybe_deferred_to_future(reader.finished)
+
+
+class RangeHTTPSDownloadHandler(RangeHTTPDownloadHandler):
+    """The same for https."""
+
+    scheme = "https"
 
 
 class _DirectAgent(_BindAddressAgent):

@@ -14,6 +14,8 @@ from fetcher.handlers.sftp.session import SFTPSession
 class SFTPDownloadHandler(BlockingDownloadHandler):
     """Each session is an SSH connection with one SFTP channel."""
 
+    scheme = "sftp"
+
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
         self._known_hosts = KnownHosts(
