@@ -47,7 +47,14 @@ class CrawlResult:
 class Crawl:
     """A running process; leaving the `with` block kills what is left of it and its children."""
 
-    def __init__(self, command: Sequence[str], out: Path, env: Mapping[str, str], stdin: str):
+    def __init__(
+        self,
+        command: Sequence[str],
+        out: Path,
+        env: Mapping[str, str],
+        stdin: str,
+        cwd: Path = PROJECT,
+    ):
         self.out = out
         self._started = time.monotonic()
         self._peak_rss = 0
@@ -59,7 +66,7 @@ class Crawl:
             given.seek(0)
             self.process = subprocess.Popen(
                 command,
-                cwd=PROJECT,
+                cwd=cwd,
                 env=env,
                 stdin=given,
                 stdout=self._stdout,
