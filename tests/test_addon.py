@@ -2,6 +2,7 @@
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import brotli
 
@@ -37,7 +38,7 @@ def page(*links: str) -> Resource:
     return Resource(Bytes(f"<html>{text}</html>".encode()), content_type="text/html")
 
 
-def by_link(project: Project) -> dict[str, dict[str, object]]:
+def by_link(project: Project) -> dict[str, Any]:
     """What became of each file: the last segment of its address, to what the item got."""
     return {
         item["file_urls"][0].rpartition("/")[2]: item["files"][0] if item["files"] else None
