@@ -1,5 +1,6 @@
 """The large files of another Scrapy project: through its items, and as requests of its spiders."""
 
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import brotli
 
 from fetcher.disk.journal import decode
-from tests.crawl import wait_for
+from tests.crawl import PROJECT, wait_for
 from tests.project import Project
 from tests.servers.content import Bytes, Content
 from tests.servers.exchange import Exchange
@@ -16,6 +17,7 @@ from tests.servers.origin import Origin
 from tests.servers.resource import Fault, Gate, Resource
 
 MIB = 1 << 20
+README = (PROJECT / "README.md").read_text("utf-8")
 ITEMS = """
 import scrapy
 
@@ -266,6 +268,41 @@ def test_no_middleware_of_a_project_harms_a_file(origin: Origin, tmp_path: Path)
 
     project.crawl("page", url=origin.url("/right.bin"))
     assert [item["size"] for item in project.items] == [small.size]
+
+
+def test_the_example_of_the_readme(origin: Origin, tmp_path: Path) -> None:
+    _, _, section = README.partition("\n### In any other Scrapy project\n")
+    section, _, _ = section.partition("\n### ")
+    blocks = re.findall(r"^```py\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    settings, *spiders = (block.replace("https://ftp.gnu.org", origin.url("")) for block in blocks)
+    content = Content(20 * MIB)
+    origin.add("/gnu/hello/", page("hello-2.12.tar.gz"))
+    origin.add("/gnu/hello/hello-2.12.tar.gz", content)
+    project = Project(tmp_path / "shop", "\n".join(spiders), settings)
+
+    project.crawl("releases")
+    found = by_link(project)["hello-2.12.tar.gz"]
+    assert (found["status"], found["size"]) == ("downloaded", content.size)
+    assert content.first_difference(project.files / found["path"]) is None
+
+    result = project.crawl("one_file", "-s", f"JOBDIR={tmp_path / 'job'}")
+    (item,) = project.items
+    assert (item["status"], item["checksum"]) == ("ok", f"sha256:{content.sha256}")
+    assert item["connections"] > 1
+    assert content.first_difference(project.files / "hello/hello-2.12.tar.gz") is None
+    assert "'fetcher/files/ok': 1" in result.stderr
+
+
+def test_files_are_verified_where_pages_are_not(tls_origin: Origin, tmp_path: Path) -> None:
+    tls_origin.add("/a.bin", Content(1000))
+    url = tls_origin.add("/", page("/a.bin"))
+    project = Project(tmp_path / "shop", ITEMS)
+    result = project.crawl("items", url=url)
+    assert by_link(project) == {"a.bin": None}
+    assert "certificate" in result.stderr
+    assert "Traceback" not in result.stderr
+    project.crawl("items", "-s", "DOWNLOAD_VERIFY_CERTIFICATES=False", url=url)
+    assert by_link(project)["a.bin"]["status"] == "downloaded"
 
 
 BROTLI = brotli.compress(b"brotli " * 1000)

@@ -173,3 +173,10 @@ def test_section(world: World, section: Section) -> None:
 
 def test_there_is_a_section_for_each_task() -> None:
     assert len(sections()) >= 10
+
+
+def test_what_is_no_command_is_run_elsewhere() -> None:
+    """```py stands for modules of another project, which tests/test_addon.py runs."""
+    parts = README.split("\n### ")
+    titles = [part.partition("\n")[0] for part in parts if "\n```py\n" in part]
+    assert titles == ["In any other Scrapy project"]

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from scrapy import Request
-from scrapy.exceptions import NotSupported
 
 from fetcher.errors import (
     ChangedError,
@@ -98,10 +96,6 @@ class SessionHandlerContract(HandlerContract):
         assert sink.status in (403, 404)
         assert sink.calls[-1] == "begin"
         await self._still_works(client)
-
-    async def test_request_without_a_sink(self, server: FileServer, client: Client) -> None:
-        with pytest.raises(NotSupported):
-            await client.handler.download_request(Request(server.url()))
 
     async def test_escaped_slash(self, server: FileServer, client: Client) -> None:
         server.put("/folder/a.bin", SMALL)

@@ -4,10 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from scrapy import Request
+from scrapy.exceptions import NotSupported
 
-from fetcher.handlers.ftp import FTPDownloadHandler
+from fetcher.handlers.ftp import FTPSDownloadHandler
 from fetcher.handlers.ftp import handler as ftp_handler
 from tests.conftest import CertificateAuthority
+from tests.contracts.client import Client
 from tests.contracts.handler import HandlerContract
 from tests.contracts.server import PASSWORD, USER
 from tests.contracts.sessions import SessionHandlerContract
@@ -22,7 +25,7 @@ def trust(certificate_authority: CertificateAuthority, monkeypatch: pytest.Monke
 
 
 class TestExplicit(SessionHandlerContract):
-    handler = FTPDownloadHandler
+    handler = FTPSDownloadHandler
 
     @pytest.fixture
     def server(self, tmp_path: Path, certificate: Path) -> Iterator[FTPFileServer]:
@@ -34,11 +37,15 @@ class TestExplicit(SessionHandlerContract):
         with FTPFileServer(server, root, "ftps") as files:
             yield files
 
+    async def test_request_without_a_sink(self, server: FTPFileServer, client: Client) -> None:
+        with pytest.raises(NotSupported, match="can only be fetched as a file"):
+            await client.handler.download_request(Request(server.url()))
+
 
 class TestImplicit(HandlerContract):
     """What concerns sessions is the same once they are secured."""
 
-    handler = FTPDownloadHandler
+    handler = FTPSDownloadHandler
 
     @pytest.fixture
     def server(

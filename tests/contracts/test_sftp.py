@@ -22,6 +22,8 @@ from paramiko.common import (
 )
 from paramiko.packet import Packetizer
 from paramiko.sftp import CMD_CLOSE
+from scrapy import Request
+from scrapy.exceptions import NotSupported
 
 from fetcher.errors import ConnectionFailedError, HostKeyError
 from fetcher.handlers.sftp import SFTPDownloadHandler
@@ -100,6 +102,10 @@ class TestSFTP(SessionHandlerContract):
         server = SFTPServer(root, {USER: PASSWORD}, home="/home")
         with SFTPFileServer(server, root, tmp_path / "known_hosts") as files:
             yield files
+
+    async def test_request_without_a_sink(self, server: SFTPFileServer, client: Client) -> None:
+        with pytest.raises(NotSupported, match="can only be fetched as a file"):
+            await client.handler.download_request(Request(server.url()))
 
     # --- how a transfer ends ---------------------------------------------------------------
 
