@@ -293,6 +293,48 @@ def test_the_example_of_the_readme(origin: Origin, tmp_path: Path) -> None:
     assert "'fetcher/files/ok': 1" in result.stderr
 
 
+ASKING = '''
+import scrapy
+from fetcher.contract import plain_row
+
+
+class AskingSpider(scrapy.Spider):
+    name = "asking"
+
+    async def start(self):
+        for name in "abcdefg":
+            meta = {"fetch": plain_row(f"{name}.bin", self.out)}
+            yield scrapy.Request(self.url.replace("?", name), meta=meta, callback=self.fetched)
+
+    def fetched(self, response):
+        if response.item is not None:
+            yield response.item
+'''
+
+
+def test_requests_for_files_that_were_stopped_are_in_the_job_folder(
+    origin: Origin, tmp_path: Path
+) -> None:
+    gate = Gate(after=1000)
+    contents = {f"{name}.bin": Content(100_000, seed) for seed, name in enumerate("abcdefg")}
+    for name, content in contents.items():
+        origin.add(f"/{name}", Resource(content, gate=gate))
+    project = Project(tmp_path / "shop", ASKING)
+    job, url, out = f"JOBDIR={tmp_path / 'job'}", origin.url("/?.bin"), str(project.files)
+
+    with project.start("asking", "-s", job, url=url, out=out) as crawl:
+        gate.wait_until_held(5)
+        crawl.send_signal(signal.SIGINT)
+        crawl.wait(10)
+    assert {item["error"]["type"] for item in project.items} == {"Stopped"}
+
+    gate.open()
+    project.crawl("asking", "-s", job, url=url, out=out)
+    assert sorted(item["name"] for item in project.items) == sorted(contents)
+    for name, content in contents.items():
+        assert content.first_difference(project.files / name) is None
+
+
 def test_files_are_verified_where_pages_are_not(tls_origin: Origin, tmp_path: Path) -> None:
     tls_origin.add("/a.bin", Content(1000))
     url = tls_origin.add("/", page("/a.bin"))

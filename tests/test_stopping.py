@@ -362,3 +362,21 @@ def test_a_signal_before_the_first_row_is_read(
     assert "run the same command again to go on" in result.stderr
     assert len(result.report) < 100
     assert not waiting or not origin.requests
+
+
+def test_a_signal_while_ranges_wait_for_the_delay_between_requests(
+    origin: Origin, tmp_path: Path
+) -> None:
+    gate = Gate(after=HALF)
+    url = origin.add("/a.bin", Resource(CONTENT, gate=gate))
+    settings = {"FETCHER_MIN_SPLIT_SIZE": "1M", "DOWNLOAD_DELAY": 60}
+    with start_crawl(tmp_path / "out", url=url, settings=settings) as crawl:
+        gate.wait_until_held()
+        at = time.monotonic()
+        crawl.send_signal(signal.SIGINT)
+        result = crawl.wait(timeout=30)
+        assert time.monotonic() - at < 2
+
+    assert "Traceback" not in result.stderr
+    assert [row["error"]["type"] for row in result.report] == ["Stopped"]
+    assert len(origin.requests) == 1

@@ -15,6 +15,7 @@ from typing import Self
 from scrapy import Request, signals
 from scrapy.crawler import Crawler
 from scrapy.http import Response
+from scrapy.http.request import NO_CALLBACK
 from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.config import Config
@@ -86,6 +87,8 @@ class RangeMiddleware:
         async with self._turns:
             if self._stopped is None:
                 item = await self._fetch(request)
+        if self._stopped is not None and (item is None or isinstance(item.exception, Stopped)):
+            self._give_back(request)
         return FileResponse(request.url, request=request, item=item)
 
     async def _fetch(self, request: Request) -> FileItem | None:
@@ -116,6 +119,11 @@ class RangeMiddleware:
                 self._jobs.discard(job)
         finally:
             send_signal(file_ended, progress=progress)
+
+    def _give_back(self, request: Request) -> None:
+        """Let the next run of a job folder take the request up again: to Scrapy, it is answered."""
+        if self._crawler.settings.get("JOBDIR") and request.callback is not NO_CALLBACK:
+            self._crawler.engine.crawl(request.replace(dont_filter=True))
 
     def stop(self) -> None:
         """End all transfers now; what they have is in their journals."""
