@@ -13,8 +13,10 @@ from tests.project import Project
 from tests.servers.content import Bytes, Content
 from tests.servers.exchange import Exchange
 from tests.servers.faults import Redirect, Reset, Status
+from tests.servers.ftp import FTPServer
 from tests.servers.origin import Origin
 from tests.servers.resource import Fault, Gate, Resource
+from tests.servers.sftp import SFTPServer
 
 MIB = 1 << 20
 README = (PROJECT / "README.md").read_text("utf-8")
@@ -71,6 +73,7 @@ def test_two_files_of_a_page_through_a_kill_a_ctrl_c_and_to_the_end(
         crawl.send_signal(signal.SIGKILL)
         assert crawl.wait().returncode == -signal.SIGKILL
     assert not list((project.files / "full").glob("*.bin"))
+    wait_for(lambda: not any(map(origin.active, contents)), message="the end of the connections")
 
     with project.start("items", url=url) as crawl:
         gate.wait_until_held(2)
@@ -293,7 +296,35 @@ def test_the_example_of_the_readme(origin: Origin, tmp_path: Path) -> None:
     assert "'fetcher/files/ok': 1" in result.stderr
 
 
-ASKING = '''
+def test_files_of_other_protocols(origin: Origin, tmp_path: Path) -> None:
+    folder, home = tmp_path / "srv", tmp_path / "home"
+    folder.mkdir()
+    (home / ".ssh").mkdir(parents=True)
+    content = Content(9 * MIB)
+    content.write_to(folder / "a.bin")
+    users = {"anna": "secret"}
+    with (
+        FTPServer(folder) as open_to_all,
+        FTPServer(folder, users, anonymous=False) as closed,
+        SFTPServer(folder, users) as sftp,
+    ):
+        sftp.known_hosts(home / ".ssh/known_hosts")
+        urls = [
+            open_to_all.url("/a.bin"),
+            f"ftp://anna:secret@127.0.0.1:{closed.port}/a.bin",
+            f"sftp://anna:secret@127.0.0.1:{sftp.port}/a.bin",
+        ]
+        project = Project(tmp_path / "shop", ITEMS)
+        env = {"HOME": str(home), "SSH_AUTH_SOCK": ""}
+        result = project.crawl("items", url=origin.add("/", page(*urls)), env=env)
+    files = [item["files"][0] for item in project.items]
+    assert sorted(each["url"] for each in files) == sorted(urls)
+    assert {each["checksum"] for each in files} == {f"sha256:{content.sha256}"}
+    assert " ERROR: " not in result.stderr
+    assert not re.findall("(?:Crawled|File) .*secret", result.stderr)
+
+
+ASKING = """
 import scrapy
 from fetcher.contract import plain_row
 
@@ -309,7 +340,7 @@ class AskingSpider(scrapy.Spider):
     def fetched(self, response):
         if response.item is not None:
             yield response.item
-'''
+"""
 
 
 def test_requests_for_files_that_were_stopped_are_in_the_job_folder(

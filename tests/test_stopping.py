@@ -369,7 +369,7 @@ def test_a_signal_while_ranges_wait_for_the_delay_between_requests(
 ) -> None:
     gate = Gate(after=HALF)
     url = origin.add("/a.bin", Resource(CONTENT, gate=gate))
-    settings = {"FETCHER_MIN_SPLIT_SIZE": "1M", "DOWNLOAD_DELAY": 60}
+    settings = {"FETCHER_MIN_SPLIT_SIZE": "1M", "DOWNLOAD_DELAY": "60"}
     with start_crawl(tmp_path / "out", url=url, settings=settings) as crawl:
         gate.wait_until_held()
         at = time.monotonic()

@@ -32,7 +32,7 @@ from fetcher.disk.promises import Promises
 from fetcher.errors import Stopped
 from fetcher.items import FileItem
 from fetcher.rules.bucket import Bucket
-from fetcher.rules.urls import split_credentials
+from fetcher.transfer.addresses import without_login
 from fetcher.transfer.disk_work import DiskWork
 from fetcher.transfer.hosts import Hosts
 from fetcher.transfer.job import FileJob
@@ -102,7 +102,7 @@ class RangeMiddleware:
             if ledger is None:
                 return None
             job = FileJob(
-                _without_login(request),
+                without_login(request),
                 self._config.of_file(meta),
                 self._crawler.engine.download_async,
                 ledger,
@@ -148,13 +148,3 @@ class RangeMiddleware:
                     return None
                 self._ledgers[out] = opened
         return self._ledgers[out] if self._stopped is None else None
-
-
-def _without_login(request: Request) -> Request:
-    """The request with what stands before the address' host as an ``Authorization``."""
-    url, authorization = split_credentials(request.url)
-    if authorization is None:
-        return request
-    headers = request.headers.copy()
-    headers.setdefault("Authorization", authorization)
-    return request.replace(url=url, headers=headers)

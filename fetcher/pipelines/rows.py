@@ -13,6 +13,7 @@ from fetcher.errors import InvalidRowError
 from fetcher.rules.checksums import parse_checksum
 from fetcher.rules.names import check_name
 from fetcher.rules.urls import check_url, redact
+from fetcher.transfer.addresses import without_login
 
 GIVEN = ("size", "checksum", "splits", "tries", "if_exists")
 """What may be known of a file beforehand."""
@@ -51,7 +52,6 @@ def row(request: Request, path: str, folder: Path) -> FileMeta:
 
 
 def file_request(request: Request, meta: FileMeta) -> Request:
-    """The same request, for the file."""
-    return request.replace(
-        meta={**request.meta, META_FETCH: meta}, callback=NO_CALLBACK, errback=None
-    )
+    """The same request, for the file; no log shows its login."""
+    meta_of_all = {**request.meta, META_FETCH: meta}
+    return without_login(request).replace(meta=meta_of_all, callback=NO_CALLBACK, errback=None)

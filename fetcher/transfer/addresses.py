@@ -5,6 +5,7 @@ from __future__ import annotations
 from scrapy import Request
 
 from fetcher.contract import META_FETCH, FileMeta
+from fetcher.rules.urls import split_credentials
 
 
 def addresses(request: Request) -> list[Request]:
@@ -33,3 +34,13 @@ def alone(request: Request, index: int | None) -> Request:
     meta: FileMeta = request.meta[META_FETCH].copy()
     meta["only"] = index
     return request.replace(meta={**request.meta, META_FETCH: meta})
+
+
+def without_login(request: Request) -> Request:
+    """The request with what stands before its address' host as an ``Authorization``."""
+    url, authorization = split_credentials(request.url)
+    if authorization is None:
+        return request
+    headers = request.headers.copy()
+    headers.setdefault("Authorization", authorization)
+    return request.replace(url=url, headers=headers)

@@ -29,8 +29,6 @@ _RANGE_META = {
     # The sink counts the tries; another count would begin when that one has ended.
     "dont_retry": True,
 }
-_WITHOUT_ROBOTS = ("ftps", "sftp")
-"""Schemes for which nobody serves, and no other handler would fetch, a ``robots.txt``."""
 _ADVICE = {
     **dict.fromkeys((301, 302, 303, 307, 308), "REDIRECT_ENABLED=False keeps it from going there"),
     401: "it wants a login, check user and password",
@@ -116,9 +114,17 @@ def _range_meta(request: Request) -> dict[str, Any]:
         for key, value in request.meta.items()
         if key not in _NOT_PASSED_ON and not str(key).startswith("_")
     }
-    if origin(request.url)[0] in _WITHOUT_ROBOTS:
+    if not _has_robots(request):
         meta["dont_obey_robotstxt"] = True
     return meta | _RANGE_META
+
+
+def _has_robots(request: Request) -> bool:
+    """Whether its server may have a ``robots.txt`` for everybody (RFC 9309, section 2.3)."""
+    scheme = origin(request.url)[0]
+    if scheme == "ftp":
+        return "Authorization" not in request.headers
+    return scheme in ("http", "https")
 
 
 def _take_notice(ended: asyncio.Future[Response]) -> None:
