@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.crawl import PROJECT, Crawl, CrawlResult, clean_environment
+from tests.servers.content import Bytes
+from tests.servers.resource import Resource
 
 SETTINGS = """\
 BOT_NAME = "shop"
@@ -20,6 +22,23 @@ ADDONS = {"fetcher.Addon": 500}
 ITEM_PIPELINES = {"fetcher.pipelines.LargeFilesPipeline": 300}
 FILES_STORE = "files"
 """
+
+ITEMS = """
+import scrapy
+
+
+class ItemsSpider(scrapy.Spider):
+    name = "items"
+    allowed_domains = ["127.0.0.1"]
+
+    async def start(self):
+        yield scrapy.Request(self.url)
+
+    def parse(self, response):
+        for link in response.css("a::attr(href)").getall():
+            yield {"file_urls": [response.urljoin(link)]}
+"""
+"""A spider whose items are the links of a page."""
 
 
 class Project:
@@ -61,3 +80,17 @@ class Project:
         """The same, to its end."""
         with self.start(spider, *args, env=env, **arguments) as crawl:
             return crawl.wait()
+
+
+def page(*links: str) -> Resource:
+    """A page with these links."""
+    text = "".join(f'<p><a href="{link}">file</a>' for link in links)
+    return Resource(Bytes(f"<html>{text}</html>".encode()), content_type="text/html")
+
+
+def by_link(project: Project) -> dict[str, Any]:
+    """What became of each file: the last segment of its address, to what the item got."""
+    return {
+        item["file_urls"][0].rpartition("/")[2]: item["files"][0] if item["files"] else None
+        for item in project.items
+    }
