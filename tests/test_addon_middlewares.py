@@ -4,7 +4,7 @@ from pathlib import Path
 
 import brotli
 
-from tests.project import ITEMS, Project, by_link, page
+from tests.project import ADDED, ITEMS, Project, by_link, page
 from tests.servers.content import Bytes, Content
 from tests.servers.exchange import Exchange
 from tests.servers.faults import Redirect, Reset, Status
@@ -176,3 +176,34 @@ def test_files_are_verified_where_pages_are_not(tls_origin: Origin, tmp_path: Pa
     assert "Traceback" not in result.stderr
     project.crawl("items", "-s", "DOWNLOAD_VERIFY_CERTIFICATES=False", url=url)
     assert by_link(project)["a.bin"]["status"] == "downloaded"
+
+
+PATHS = (
+    ITEMS
+    + """
+from fetcher.pipelines import LargeFilesPipeline
+
+
+class Pipeline(LargeFilesPipeline):
+    def file_path(self, request, response=None, info=None, *, item=None):
+        return "one.bin"
+"""
+)
+ONE_PATH = ADDED.replace("fetcher.pipelines.LargeFilesPipeline", "shop.spiders.Pipeline")
+
+
+def test_a_path_that_another_address_had_before_gets_its_own_content(
+    origin: Origin, tmp_path: Path
+) -> None:
+    contents = {path: Content(1000, seed) for seed, path in enumerate(["/a?1", "/a?2", "/b"])}
+    for path, content in contents.items():
+        origin.add(path, Resource(content, last_modified=1_700_000_000 + content.seed))
+    project = Project(tmp_path / "shop", PATHS, ONE_PATH)
+    for path, content in contents.items():
+        project.crawl("items", url=origin.add("/", page(path)))
+        assert project.items[0]["files"][0]["status"] == "downloaded"
+        assert content.first_difference(project.files / "one.bin") is None
+    asked = len(origin.requests)
+    project.crawl("items", url=origin.url("/"))
+    assert project.items[0]["files"][0]["status"] == "uptodate"
+    assert [each.path for each in origin.requests[asked:]] == ["/robots.txt", "/"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, cast
 from urllib.parse import urlsplit
@@ -35,11 +33,11 @@ from fetcher.errors import (
 from fetcher.items import FileItem
 from fetcher.pipelines.count import count
 from fetcher.pipelines.rows import file_request, row
+from fetcher.pipelines.stored import Stored
 from fetcher.rules.urls import redact
 from fetcher.transfer.completion import Completion
 
 RANGES = "fetcher.middlewares.ranges.RangeMiddleware"
-_DAY = 24 * 60 * 60
 _log = logging.getLogger(__name__)
 
 
@@ -72,6 +70,9 @@ class LargeFilesPipeline(FilesPipeline):
         super().__init__(store_uri, crawler=crawler)
         self._folder = Path(cast("FSFilesStore", self.store).basedir).absolute()
         self._if_exists = Config.from_settings(crawler.settings).if_exists
+        # Scrapy's own makes a path of the whole address.
+        own_path = type(self).file_path is not FilesPipeline.file_path
+        self._stored = Stored(self._folder, self.expires, told_apart=not own_path)
         self._owners = Owners(fold=folds_names(self._folder))
         self._completion = Completion(self._send)
         self._running: dict[tuple[str, bytes], asyncio.Future[Result]] = {}
@@ -107,6 +108,7 @@ class LargeFilesPipeline(FilesPipeline):
     def close_spider(self) -> None:
         """See Scrapy's documentation of item pipelines."""
         self._owners.close()
+        self._stored.close()
 
     def stop(self) -> None:
         """See :meth:`Completion.stop`."""
@@ -162,11 +164,13 @@ class LargeFilesPipeline(FilesPipeline):
                 f"{redact(request.url)} would be {path}, which another address of this crawl is: "
                 "let file_path() tell them apart"
             )
-        old = await run_in_thread(self._is_old, meta["name"])
+        ask = False
         if meta["if_exists"] is None and owner is Owner.SAME:
+            # What has come in this crawl is not asked for twice, whatever the settings say.
             meta["if_exists"] = "skip"
-        elif meta["if_exists"] is None and old and self._if_exists == "skip":
-            meta["if_exists"] = "update"
+        elif meta["if_exists"] is None and self._if_exists == "skip":
+            ask = await run_in_thread(self._stored.must_ask, meta["name"], request.url)
+            meta["if_exists"] = "update" if ask else "skip"
         item = await self._send(file_request(request, meta))
         if item is None:
             raise Stopped(f"stopped before the turn of {path}: run again")
@@ -176,8 +180,8 @@ class LargeFilesPipeline(FilesPipeline):
             if isinstance(item.exception, FetchError):
                 raise item.exception
             raise FetchError((item.error or {}).get("message", f"{path} has failed"))
-        if item.status == "unchanged" and old:
-            await run_in_thread(self._refresh, meta["name"])
+        if item.status == "unchanged" and ask:
+            await run_in_thread(self._stored.confirm, meta["name"])
         return self._info(request, path, meta, item)
 
     def _info(self, request: Request, path: str, meta: FileMeta, item: FileItem) -> LargeFileInfo:
@@ -204,21 +208,3 @@ class LargeFilesPipeline(FilesPipeline):
     async def _send(self, request: Request) -> FileItem | None:
         response = await self.crawler.engine.download_async(request)
         return getattr(response, "item", None)
-
-    def _is_old(self, name: str) -> bool:
-        """Whether it is ``FILES_EXPIRES`` days since the file was put there, or last asked after.
-
-        Its modification time is the server's.
-        """
-        try:
-            since = (self._folder / name).lstat().st_ctime
-        except OSError:
-            return False
-        return time.time() - since > self.expires * _DAY
-
-    def _refresh(self, name: str) -> None:
-        """It has just been asked after: that changes the inode's time, and no other."""
-        with suppress(OSError):
-            path = self._folder / name
-            found = path.lstat()
-            os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns), follow_symlinks=False)
