@@ -63,6 +63,7 @@ OPTIONS = {
 
 class KindsSpider(ItemsSpider):
     name = "kinds"
+    handle_httpstatus_list = [302]
 
     def parse(self, response):
         for number, item in enumerate(super().parse(response)):

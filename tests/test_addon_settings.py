@@ -1,14 +1,15 @@
 """What the add-on and its pipeline make of a project's settings."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
-from scrapy import Spider
-from scrapy.core.downloader.handlers.http11 import HTTP11DownloadHandler
+from scrapy import Request, Spider
 from scrapy.crawler import Crawler
-from scrapy.exceptions import NotConfigured
+from scrapy.exceptions import NotConfigured, NotSupported
+from scrapy.http import Response
 from scrapy.settings import Settings
 from scrapy.utils.python import global_object_name
 
@@ -16,6 +17,7 @@ import fetcher
 from fetcher.addon import HANDLERS
 from fetcher.config import Config
 from fetcher.errors import InvalidSettingError
+from fetcher.handlers.plain import PlainHandler
 from fetcher.middlewares.ranges import RangeMiddleware
 from fetcher.pipelines import LargeFilesPipeline
 
@@ -23,8 +25,35 @@ RETRY = "scrapy.downloadermiddlewares.retry.RetryMiddleware"
 REDIRECT = "scrapy.downloadermiddlewares.redirect.RedirectMiddleware"
 
 
-class OwnHandler(HTTP11DownloadHandler):
-    """That of a project."""
+class OwnHandler:
+    """That of a project; it begins with the crawl."""
+
+    lazy = False
+    made = 0
+
+    def __init__(self, crawler: Crawler) -> None:
+        type(self).made += 1
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
+
+    async def download_request(self, request: Request) -> Response:
+        return Response(request.url, body=b"by its own")
+
+    async def close(self) -> None:
+        type(self).made -= 1
+
+
+class LazyHandler(OwnHandler):
+    lazy = True
+
+
+class AbsentHandler(OwnHandler):
+    lazy = True
+
+    def __init__(self, crawler: Crawler) -> None:
+        raise NotConfigured("its library is missing")
 
 
 def settled(**own: Any) -> Settings:
@@ -91,6 +120,31 @@ def test_handlers_of_the_project_keep_the_pages() -> None:
     base, scrapys = settings["DOWNLOAD_HANDLERS_BASE"], Settings()["DOWNLOAD_HANDLERS_BASE"]
     assert base["https"] is OwnHandler
     assert {**base, "https": scrapys["https"]} == dict(scrapys)
+
+
+@pytest.mark.parametrize(("handler", "made"), [(OwnHandler, 1), (LazyHandler, 0)])
+def test_a_handler_of_the_project_begins_as_it_would(handler: type[OwnHandler], made: int) -> None:
+    crawler = Crawler(Spider, settled(DOWNLOAD_HANDLERS={"http": handler}))
+
+    async def fetch() -> bytes:
+        plain = PlainHandler(crawler, "http")
+        assert handler.made == made
+        try:
+            return (await plain.download_request(Request("http://127.0.0.1/"))).body
+        finally:
+            assert handler.made == 1
+            await plain.close()
+
+    assert asyncio.run(fetch()) == b"by its own"
+    assert handler.made == 0
+
+
+def test_a_handler_that_cannot_run_says_why() -> None:
+    crawler = Crawler(Spider, settled(DOWNLOAD_HANDLERS={"sftp": AbsentHandler}))
+    plain = PlainHandler(crawler, "sftp")
+    for _ in range(2):
+        with pytest.raises(NotSupported, match="its library is missing"):
+            asyncio.run(plain.download_request(Request("sftp://127.0.0.1/a")))
 
 
 def test_a_project_without_twisted_is_told_so() -> None:

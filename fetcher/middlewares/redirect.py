@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from types import SimpleNamespace
+from typing import Any, Self, cast
 
 from scrapy import Request
 from scrapy.crawler import Crawler
@@ -29,7 +30,8 @@ class OriginRedirectMiddleware(RedirectMiddleware):
     def from_crawler(cls, crawler: Crawler) -> Self:
         """As Scrapy's, but for looking for who handles ``Referer``: of ranges, nobody does."""
         middleware = cls(crawler.settings)
-        middleware.crawler = crawler
+        # Which statuses a spider wants to see (handle_httpstatus_list) is about its pages.
+        middleware.crawler = cast("Crawler", SimpleNamespace(spider=None))
         return middleware
 
     def handle_referer(self, request: Request, response: Response) -> None:
