@@ -14,6 +14,7 @@ from scrapy.utils.misc import load_object
 
 from fetcher.config import Config, unknown_settings
 from fetcher.extensions.shutdown import Shutdown
+from fetcher.extensions.throttle import RangeThrottle
 from fetcher.middlewares.ranges import RangeMiddleware
 from fetcher.middlewares.redirect import OriginRedirectMiddleware
 from fetcher.middlewares.retry import ResumeRetryMiddleware
@@ -36,7 +37,7 @@ COMPONENTS: dict[str, dict[type, int]] = {
         ResumeRetryMiddleware: 551,
         OriginRedirectMiddleware: 601,
     },
-    "EXTENSIONS": {Shutdown: 0},
+    "EXTENSIONS": {Shutdown: 0, RangeThrottle: 0},
     # For the items that a spider makes of files' answers; all other items pass.
     "ITEM_PIPELINES": {CommitPipeline: 100, CountPipeline: 120},
 }

@@ -1,5 +1,6 @@
 """What a project's own settings and middlewares could do to its large files, and do not."""
 
+import re
 from pathlib import Path
 
 import brotli
@@ -208,3 +209,27 @@ def test_a_path_that_another_address_had_before_gets_its_own_content(
     project.crawl("items", url=origin.url("/"))
     assert project.items[0]["files"][0]["status"] == "uptodate"
     assert [each.path for each in origin.requests[asked:]] == ["/robots.txt", "/"]
+
+
+THROTTLED = (
+    ITEMS
+    + """
+    def closed(self, reason):
+        self.logger.info("delay %.3f", self.crawler.engine.downloader.slots["localhost"].delay)
+"""
+)
+
+
+def test_autothrottle_comes_down_where_there_are_only_files(origin: Origin, tmp_path: Path) -> None:
+    paths = [f"/{number}.bin" for number in range(6)]
+    for path in paths:
+        origin.add(path, Content(1000))
+    spider = THROTTLED.replace('["127.0.0.1"]', "[]")
+    throttle = "AUTOTHROTTLE_ENABLED = True\nAUTOTHROTTLE_START_DELAY = 0.8\n"
+    project = Project(tmp_path / "shop", spider, ADDED + throttle + "ROBOTSTXT_OBEY = False\n")
+    links = (origin.url(path, host="localhost") for path in paths)
+    result = project.crawl("items", url=origin.add("/", page(*links)))
+    assert all(item["files"] for item in project.items)
+    delay = re.search(r"delay ([0-9.]+)", result.stderr)
+    assert delay is not None
+    assert float(delay[1]) < 0.1

@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import Any, cast
 from urllib.parse import urldefrag
 
@@ -97,7 +98,10 @@ class RangeHTTPDownloadHandler(HTTP11DownloadHandler):
         size = read_size(self._config.rate_limit, secure=url.startswith("https:"))
         if self._config.rate_limit:
             await _pause(sink, sink.pace(size))
+        began = monotonic()
         txresponse = await self._send(request, url, sink)
+        # As Scrapy's own, for AutoThrottle.
+        request.meta["download_latency"] = monotonic() - began
         headers = plain_headers(dict(txresponse.headers.getAllRawHeaders()))
         if txresponse.length != UNKNOWN_LENGTH:
             headers["content-length"] = str(txresponse.length)
