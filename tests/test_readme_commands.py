@@ -176,8 +176,8 @@ def test_there_is_a_section_for_each_task() -> None:
 
 
 def test_what_is_no_command_is_run_elsewhere() -> None:
-    """```py stands for modules: of another project, which tests/test_addon.py runs, and of settings,
-    which tests/test_readme_settings.py loads."""
+    """```py stands for modules: of another project, which tests/test_addon.py runs, and of
+    settings, which tests/test_readme_settings.py loads."""
     parts = README.split("\n### ")
     titles = [part.partition("\n")[0] for part in parts if "\n```py\n" in part]
     assert titles == ["In any other Scrapy project", "A settings file"]

@@ -217,7 +217,7 @@ def test_a_long_list_that_is_there_stops_within_two_seconds(tmp_path: Path) -> N
     out.mkdir()
     (out / "a.bin").touch()
     time_of_all = (out / "a.bin").stat().st_mtime_ns
-    count = 100_000
+    count = 40_000
     ledger = Ledger(out)
     with listed.open("w") as file:
         for first in range(0, count, 500):

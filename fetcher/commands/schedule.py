@@ -52,9 +52,10 @@ class Command(ScrapyCommand):
         return (
             "Schedules a list, a path or an address, as a job of the spider fetch at a Scrapyd; at "
             "several, each gets a shard of it, or they share it through FETCHER_QUEUE. Paths are "
-            "those of the nodes; a relative one counts from the current folder. Does nothing while a job of the same list into the same "
-            "folder waits or runs. -s gives settings to the job. Ends with 0, or with 1 when "
-            "something failed, and with 2 when it, or the spider, was called wrongly."
+            "those of the nodes; a relative one counts from the current folder. Does nothing while "
+            "a job of the same list into the same folder waits or runs. -s gives settings to the "
+            "job. Ends with 0, or with 1 when something failed, and with 2 when it, or the spider, "
+            "was called wrongly."
         )
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
