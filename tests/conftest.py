@@ -5,6 +5,7 @@ import shutil
 import signal
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import trustme
 from hypothesis import HealthCheck, settings
 
 from tests.crawl import PROJECT
+from tests.preload import preloaded
 from tests.servers.origin import Origin
 from tests.servers.redis import RedisServer
 
@@ -68,6 +70,15 @@ def certificate_authority(tmp_path_factory: pytest.TempPathFactory) -> Certifica
 @pytest.fixture(scope="session")
 def project_dir() -> Path:
     return PROJECT
+
+
+@pytest.fixture(scope="session", autouse=True)
+def crawls_are_preloaded() -> Iterator[None]:
+    """From before the first test, so that none sees what that takes."""
+    started = preloaded() if sys.platform == "linux" else None
+    yield
+    if started is not None:
+        started.close()
 
 
 @pytest.fixture(autouse=True)

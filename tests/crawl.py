@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
+from tests import preload
 from tests.memory import high_water_mark
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = preload.PROJECT
 DEFAULTS = {"FETCHER_RETRY_BACKOFF": "0.05"}
 
 
@@ -44,6 +45,33 @@ class CrawlResult:
         return {row["name"]: row for row in self.report}
 
 
+@dataclass
+class Process:
+    """What is known of a process that is not of :mod:`subprocess`."""
+
+    pid: int
+    returncode: int | None = None
+
+
+def _start(
+    command: Sequence[str], cwd: Path, env: Mapping[str, str], streams: tuple[IO[bytes], ...]
+) -> Process | subprocess.Popen[bytes]:
+    """In a process group of its own."""
+    stdin, stdout, stderr = streams
+    if cwd == PROJECT and preload.can_start(command, env):
+        descriptors = stdin.fileno(), stdout.fileno(), stderr.fileno()
+        return Process(preload.preloaded().start(command, env, descriptors))
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        process_group=0,
+    )
+
+
 class Crawl:
     """A running process; leaving the `with` block kills what is left of it and its children."""
 
@@ -64,15 +92,7 @@ class Crawl:
             given = files.enter_context(tempfile.TemporaryFile())
             given.write(stdin.encode())
             given.seek(0)
-            self.process = subprocess.Popen(
-                command,
-                cwd=cwd,
-                env=env,
-                stdin=given,
-                stdout=self._stdout,
-                stderr=self._stderr,
-                process_group=0,
-            )
+            self.process = _start(command, cwd, env, (given, self._stdout, self._stderr))
             self._files = files.pop_all()
 
     @property
@@ -104,6 +124,7 @@ class Crawl:
         except TimeoutError as error:
             self.kill()
             raise TimeoutError(f"{error}; standard error:\n{self.stderr}") from None
+        assert self.process.returncode is not None
         return CrawlResult(
             returncode=self.process.returncode,
             stdout=self.stdout,
