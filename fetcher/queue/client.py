@@ -142,12 +142,21 @@ class QueueClient:
 
         :param alone: whether the worker has no row: only then is it given one that workers died of.
         """
-        ask.lost = self._lost
-        arguments = (self.run, self._me, self._lease, want, int(alone), json.dumps(vars(ask)))
-        # It is not known whether one that is broken off was heard.
-        self._lost = True
-        state, *rest = await self._call(scripts.TURN, *arguments)
-        self._lost = False
+        ask.lost, self._lost = self._lost, False
+        try:
+            state, *rest = await self._call(
+                scripts.TURN,
+                self.run,
+                self._me,
+                self._lease,
+                want,
+                int(alone),
+                json.dumps(vars(ask)),
+            )
+        except BaseException:
+            # It is not known whether one that is broken off was heard.
+            self._lost = True
+            raise
         if state != "on":
             return Turn(state)
         left, whole, rows = rest

@@ -19,6 +19,7 @@ PATIENCE_SECONDS = 5.0
 LEAST_VERSION = (6, 2)
 """Of Redis: ``XPENDING`` has ``IDLE`` since then."""
 
+_SCRIPT = re.compile(r"^Error running script .*@user_script: ?[0-9]+: ")
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]")
 
 
@@ -104,7 +105,8 @@ def explain(error: BaseException) -> str:
         return f"no answer within {PATIENCE_SECONDS:.0f} s"
     if isinstance(error, redis.InvalidResponse):
         return "what answers there is no Redis"
-    return str(error).rstrip(".").splitlines()[0] if str(error) else type(error).__name__
+    text = _SCRIPT.sub("", str(error)).rstrip(".")
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def worker_name() -> str:
