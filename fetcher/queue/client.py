@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError
 from fetcher.errors import QueueError
 from fetcher.queue import scripts
 from fetcher.queue.plan import QueuePlan, connection_options, explain
+from fetcher.rules.backoff import Backoff
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ class QueueClient:
         await self._redis.aclose()
 
     async def _call(self, script: str, *arguments: Any) -> Any:
-        pause = FIRST_PAUSE
+        backoff = Backoff(max_tries=0, base=FIRST_PAUSE)
         while True:
             try:
                 answer = await self._scripts[script](self._keys, arguments)
@@ -199,8 +199,8 @@ class QueueClient:
             else:
                 self._note_back()
                 return answer
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-            pause = min(2 * pause, LONGEST_PAUSE)
+            backoff = backoff.after_failure(progress=False)
+            await asyncio.sleep(min(backoff.delay(), LONGEST_PAUSE))
 
     def _bear(self, error: Exception) -> None:
         """:raises QueueError: it makes no sense to try again."""
