@@ -16,7 +16,7 @@ from fetcher.rules.checksums import ALGORITHMS
 _SIZE = re.compile(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE | re.ASCII)
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 _PREFIX = "FETCHER_"
-_SCRAPYS = {"FETCHER_MAX_SIZE", "FETCHER_VERIFY_CERTIFICATES"}
+_SCRAPYS = {"FETCHER_HOST_CONNECTIONS", "FETCHER_MAX_SIZE", "FETCHER_VERIFY_CERTIFICATES"}
 """What the fields for Scrapy's own settings would be called here."""
 _DEFAULT_PRIORITY = 0
 """Of what stands in :mod:`scrapy.settings.default_settings`."""
@@ -90,6 +90,7 @@ class Config:
     queue: str = field(default="", repr=False)
     queue_name: str = ""
     queue_lease: float = 60.0
+    host_connections: int = 16
     max_size: int = 0
     verify_certificates: bool = True
 
@@ -99,9 +100,11 @@ class Config:
         read = _Reader(settings)
         # Scrapy's own defaults of these are about pages, and nobody has chosen them for files.
         chosen = _Reader(settings, defaults=False)
-        # Only Scrapy uses it; it takes 0, too, and then asks for nothing for ever.
-        read.integer("CONCURRENT_REQUESTS_PER_DOMAIN", 16, least=1)
         return cls(
+            # Scrapy takes 0, too, and then asks for nothing for ever.
+            host_connections=read.integer(
+                "CONCURRENT_REQUESTS_PER_DOMAIN", cls.host_connections, least=1
+            ),
             output_dir=str(settings.get("FETCHER_OUTPUT_DIR") or "output"),
             max_parallel=read.integer("FETCHER_MAX_PARALLEL", cls.max_parallel, least=1),
             max_splits=read.integer("FETCHER_MAX_SPLITS", cls.max_splits, least=1),
@@ -148,6 +151,10 @@ class Config:
             "if_exists": meta.get("if_exists"),
         }
         changes: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
+        splits = changes.get("max_splits", self.max_splits)
+        if splits > self.host_connections and not meta.get("mirrors"):
+            # More ranges than connections would only be more requests, each with its delay.
+            changes["max_splits"] = self.host_connections
         return replace(self, **changes) if changes else self
 
     def least_concurrent_requests(self) -> int:

@@ -163,7 +163,8 @@ def test_a_setting_that_is_misspelt_is_told_of(caplog: pytest.LogCaptureFixture)
 
 
 def test_scrapys_defaults_for_pages_do_not_count_for_files() -> None:
-    assert Config.from_settings(Settings()) == Config()
+    # How many connections go to a host is for both.
+    assert Config.from_settings(Settings()) == Config(host_connections=8)
     chosen = {"DOWNLOAD_MAXSIZE": 1 << 30, "DOWNLOAD_VERIFY_CERTIFICATES": False}
     config = Config.from_settings(Settings(chosen))
     assert (config.max_size, config.verify_certificates) == (1 << 30, False)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fetcher import settings as defaults
 from fetcher.config import Config, parse_size
+from fetcher.contract import plain_row
 from fetcher.errors import InvalidSettingError
 
 OURS = sorted(name for name in vars(defaults) if name.startswith("FETCHER_"))
@@ -258,3 +259,24 @@ def test_whatever_the_value(name: str, value: object) -> None:
         Config.from_settings({name: value})
     except InvalidSettingError as error:
         assert name in error.message
+
+
+@pytest.mark.parametrize(
+    ("host", "own", "mirrors", "expected"),
+    [
+        (16, None, [], 5),
+        (1, None, [], 1),
+        (3, None, [], 3),
+        (3, 2, [], 2),
+        (3, 8, [], 3),
+        # Several hosts have as many each.
+        (1, None, [("http://other/a", None)], 5),
+    ],
+)
+def test_a_file_has_no_more_ranges_than_its_host_takes_connections(
+    host: int, own: int | None, mirrors: list[tuple[str, str | None]], expected: int
+) -> None:
+    config = Config.from_settings({"CONCURRENT_REQUESTS_PER_DOMAIN": host})
+    meta = plain_row("a", "/out")
+    meta["splits"], meta["mirrors"] = own, mirrors
+    assert config.of_file(meta).max_splits == expected

@@ -472,6 +472,15 @@ def test_body_that_ends_with_the_connection(origin: Origin, tmp_path: Path) -> N
     assert result.by_name["reset.bin"]["retries"] == 2
 
 
+def test_over_one_connection_a_file_is_one_request(origin: Origin, tmp_path: Path) -> None:
+    content = Content(20 * MIB, seed=1)
+    url = origin.add("/a.bin", Resource(content))
+    settings = {"CONCURRENT_REQUESTS_PER_DOMAIN": 1}
+    result = run_crawl(tmp_path / "out", url=url, settings=settings)
+    assert result.by_name["a.bin"]["checksum"] == f"sha256:{content.sha256}"
+    assert len(origin.requests_for("/a.bin")) == 1
+
+
 def test_a_signal_does_not_wait_for_the_turn_of_queued_ranges(
     origin: Origin, tmp_path: Path
 ) -> None:
