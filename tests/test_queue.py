@@ -384,7 +384,7 @@ class TestRedisGone:
         gate.wait_until_held(5)
 
         own_redis.kill()
-        wait_for(lambda: "is out of reach" in worker.stderr)
+        wait_for(lambda: "/0 is out of reach (Connection refused): " in worker.stderr)
         gate.open()
         ended = worker.wait()
 
@@ -445,7 +445,9 @@ class TestRefused:
     def test_nobody_is_there(self, site: Site) -> None:
         site.add("f0", KIB)
         line = self.refused(site.start({"FETCHER_QUEUE": "redis://:secret@127.0.0.1:9/0"}))
-        assert "the queue 'list' at redis://127.0.0.1:9/0 cannot be used" in line
+        assert (
+            "the queue 'list' at redis://127.0.0.1:9/0 cannot be used: Connection refused;" in line
+        )
         assert "secret" not in line
 
     def test_a_login_that_it_does_not_take(self, site: Site) -> None:

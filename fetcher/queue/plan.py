@@ -19,6 +19,7 @@ PATIENCE_SECONDS = 5.0
 LEAST_VERSION = (6, 2)
 """Of Redis: ``XPENDING`` has ``IDLE`` since then."""
 
+_CONNECTING = re.compile(r"Error (-?[0-9]+) connecting to \S+\. (.*[^.])")
 _SCRIPT = re.compile(r"^Error running script .*@user_script: ?[0-9]+: ")
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]")
 
@@ -91,11 +92,10 @@ def explain(error: BaseException) -> str:
     """Why a Redis is of no use, in a few words and without secrets."""
     import redis
 
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and not isinstance(cause, redis.RedisError):
-            return cause.strerror or str(cause) or type(cause).__name__
-        cause = cause.__cause__ or cause.__context__
+    if connecting := _CONNECTING.match(str(error)):
+        number = int(connecting[1])
+        # Below 0 are those of getaddrinfo(3).
+        return os.strerror(number) if number > 0 else connecting[2]
     if isinstance(error, ValueError):
         # What it quotes may be a part of the password.
         return "its address cannot be read, signs in a password have to be percent-encoded"
