@@ -602,7 +602,7 @@ from fetcher.extensions.progress import Progress
 
 async def run(progress):
     progress.spider_opened(scrapy.Spider("fetch"))
-    progress.file_started(FileProgress("a.tar", 100))
+    progress.tally.started(FileProgress("a.tar", 100))
     await asyncio.sleep(0.4)
 
 progress = Progress("auto")

@@ -10,7 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from scrapy import Spider, signals
 from scrapy.crawler import Crawler
@@ -20,9 +20,8 @@ from scrapy.utils.reactor import listen_tcp
 
 from fetcher import contract
 from fetcher.config import Config
-from fetcher.contract import STAT_QUEUE, FileProgress, ListProgress
+from fetcher.contract import STAT_QUEUE
 from fetcher.extensions.tally import Tally
-from fetcher.items import FileItem
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -46,6 +45,7 @@ class Metrics:
         self._crawler = crawler
         self._ports = ports
         self._tally = Tally(time.monotonic())
+        self._tally.follow(crawler)
         self._retries: Counter[str] = Counter()
         self._look = create_looping_call(self.look)
         self._port: Port | None = None
@@ -59,30 +59,13 @@ class Metrics:
             raise NotConfigured
         extension = cls(crawler, ports)
         connect = crawler.signals.connect
-        connect(extension.list_opened, contract.list_opened)
-        connect(extension.file_started, contract.file_started)
-        connect(extension.file_ended, contract.file_ended)
         connect(extension.retried, contract.retried)
-        connect(extension.item_scraped, signals.item_scraped)
         connect(extension.spider_opened, signals.spider_opened)
         connect(extension.spider_closed, signals.spider_closed)
         return extension
 
-    def list_opened(self, progress: ListProgress) -> None:
-        self._tally.list = progress
-
-    def file_started(self, progress: FileProgress) -> None:
-        self._tally.started(progress)
-
-    def file_ended(self, progress: FileProgress) -> None:
-        self._tally.ended(progress)
-
     def retried(self, reason: str) -> None:
         self._retries[reason] += 1
-
-    def item_scraped(self, item: Any) -> None:
-        if isinstance(item, FileItem):
-            self._tally.scraped(item)
 
     def spider_opened(self, spider: Spider) -> None:
         """Begin to serve."""

@@ -14,7 +14,6 @@ from scrapy.utils.asyncio import AsyncioLoopingCall, create_looping_call
 
 from fetcher import contract
 from fetcher.config import Config
-from fetcher.contract import FileProgress, ListProgress
 from fetcher.extensions.tally import Failure, Tally
 from fetcher.extensions.ticker import Ticker, summary
 from fetcher.items import FileItem
@@ -57,7 +56,7 @@ class Progress:
 
     def __init__(self, mode: str) -> None:
         self._mode = mode
-        self._tally = Tally(time.monotonic())
+        self.tally = Tally(time.monotonic())
         self._display: Display | None = None
         self._timer: AsyncioLoopingCall | LoopingCall | None = None
         self._restore: weakref.finalize[Any, Any] | None = None
@@ -66,10 +65,8 @@ class Progress:
     def from_crawler(cls, crawler: Crawler) -> Self:
         """:raises InvalidSettingError: where a setting of the project is none."""
         progress = cls(Config.from_settings(crawler.settings).progress)
+        progress.tally.follow(crawler)
         connect = crawler.signals.connect
-        connect(progress.list_opened, contract.list_opened)
-        connect(progress.file_started, contract.file_started)
-        connect(progress.file_ended, contract.file_ended)
         connect(progress.item_scraped, signals.item_scraped)
         connect(progress.spider_opened, signals.spider_opened)
         connect(progress.spider_closed, signals.spider_closed)
@@ -77,25 +74,13 @@ class Progress:
         connect(progress.say_nothing, contract.unusable)
         return progress
 
-    def list_opened(self, progress: ListProgress) -> None:
-        self._tally.list = progress
-
-    def file_started(self, progress: FileProgress) -> None:
-        self._tally.started(progress)
-
-    def file_ended(self, progress: FileProgress) -> None:
-        self._tally.ended(progress)
-
     def item_scraped(self, item: Any, spider: Spider) -> None:
-        if not isinstance(item, FileItem):
-            return
-        self._tally.scraped(item)
-        if item.status == "failed" and not item.was_stopped:
+        if isinstance(item, FileItem) and item.status == "failed" and not item.was_stopped:
             logger.warning("%s: %s", *Failure.of(item), extra={"spider": spider})
 
     def spider_opened(self, spider: Spider) -> None:
-        self._tally = Tally(time.monotonic())
-        self._display = make_display(self._mode, self._tally)
+        self.tally.begin(time.monotonic())
+        self._display = make_display(self._mode, self.tally)
         if self._display is None:
             return
         # A crawl that is killed (a second SIGINT) ends without any signal.
@@ -105,11 +90,11 @@ class Progress:
         self._timer.start(self._display.interval, now=False)
 
     def spider_closed(self, spider: Spider, reason: str) -> None:
-        self._tally.look(time.monotonic())
+        self.tally.look(time.monotonic())
         self.close()
         if self._display is not None:
             to_retry = spider.crawler.stats.get_value(contract.STAT_RETRY_ROWS, 0)
-            self._display.summarise(summary(self._tally, spider, reason, to_retry))
+            self._display.summarise(summary(self.tally, spider, reason, to_retry))
 
     def say_nothing(self) -> None:
         """There has been nothing to show, and what is wrong is told elsewhere."""
@@ -125,7 +110,7 @@ class Progress:
 
     def _tick(self) -> None:
         if self._display is not None:
-            self._tally.look(time.monotonic())
+            self.tally.look(time.monotonic())
             self._display.draw()
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from scrapy import signals
+
+from fetcher import contract
 from fetcher.contract import FileProgress, ListProgress
 from fetcher.extensions.figures import Speed, plain
 from fetcher.items import FileItem
 from fetcher.rules.urls import redact_text
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
 
 FAILURES_KEPT = 20
 """Failed files remembered for the summary; the report has all of them."""
@@ -66,8 +72,6 @@ class Tally:
     """
 
     def __init__(self, now: float) -> None:
-        self.began = now
-        self.now = now
         self.files: Counter[str] = Counter()
         self.received = 0
         self.resumed = 0
@@ -76,8 +80,30 @@ class Tally:
         """How much of the list has been read; None where nobody says."""
         self._active: dict[int, Tracked] = {}
         self._ended: dict[str, int] = {}
+        self.begin(now)
+
+    def begin(self, now: float) -> None:
+        """Only now does the run begin."""
+        self.began = self.now = now
         self._speed = Speed()
         self._speed.add(now, 0)
+
+    def follow(self, crawler: Crawler) -> None:
+        """Hear of the files of a crawl, for as long as this is kept."""
+        connect = crawler.signals.connect
+        connect(self.list_opened, contract.list_opened)
+        connect(self.started, contract.file_started)
+        connect(self.ended, contract.file_ended)
+        connect(self.item_scraped, signals.item_scraped)
+
+    def list_opened(self, progress: ListProgress) -> None:
+        """The list's first row is about to come."""
+        self.list = progress
+
+    def item_scraped(self, item: object) -> None:
+        """An item has passed the pipelines; others than files' are none of ours."""
+        if isinstance(item, FileItem):
+            self.scraped(item)
 
     def started(self, progress: FileProgress) -> None:
         """A file's turn has come."""

@@ -4,12 +4,12 @@ where that one has died."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from fetcher.queue.client import QueueClient
 
-Texts = AsyncIterator[list[tuple[int, str]]]
+Texts = AsyncGenerator[list[tuple[int, str]], None]
 """Rows, some at a time, each with its number; they come from a list that is read meanwhile."""
 
 AT_A_TIME = 256
@@ -43,7 +43,7 @@ class Loader:
 
     async def _load(self, at: int) -> bool:
         """Put in what stands behind ``at``; whether that was all of it."""
-        async with aclosing(self._rows(at)) as several:  # type: ignore[type-var]
+        async with aclosing(self._rows(at)) as several:
             async for rows in several:
                 for first in range(0, len(rows), AT_A_TIME):
                     some = rows[first : first + AT_A_TIME]
