@@ -319,6 +319,24 @@ class TestDeaths:
         site.check()
         assert Counter(row["status"] for row in site.reports()) == {"ok": 3}
 
+    def test_who_has_no_room_leaves_the_rows_to_others(self, site: Site, small_disk: Path) -> None:
+        site.lease = 0.5
+        for number in range(12):
+            site.add(f"f{number}", 8 * MIB)
+        urls = write_list(site.tmp_path / f"{NAME}.tsv", site.rows)
+        settings = {"FETCHER_QUEUE": site.redis.url, "FETCHER_QUEUE_LEASE": "0.5"}
+        full = small_disk / "out"
+
+        small = site.stack.enter_context(start_crawl(full, urls, settings=settings)).wait()
+
+        assert small.returncode == 1
+        assert "the disk is full, so this worker takes no more rows" in small.stderr
+        left = site.redis.left(NAME)
+        assert left >= 10
+        assert site.redis.state(NAME).get("failed") is None
+        assert site.start().wait().returncode == 0
+        assert site.there() == left
+
 
 class TestRedisGone:
     def test_killed_and_started_again(self, site: Site, own_redis: RedisServer) -> None:

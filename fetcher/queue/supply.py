@@ -10,7 +10,13 @@ from scrapy.crawler import Crawler
 from scrapy.utils.asyncio import run_in_thread
 
 from fetcher.contract import STAT_QUEUE, ListProgress, file_started
-from fetcher.errors import FetchError, InvalidRowError, LockedError
+from fetcher.errors import (
+    DiskFullError,
+    FetchError,
+    InvalidRowError,
+    LockedError,
+    QueueError,
+)
 from fetcher.items import FileItem
 from fetcher.lists import BROKEN_LIST, BadRow, NamedRow, Row, Rows
 from fetcher.lists.feed import RowFeed
@@ -65,7 +71,7 @@ class QueueSupply:
 
     def leaves(self, item: FileItem) -> bool:
         """See :class:`Supply`: whoever holds the file is not yet done with it."""
-        if item.number is None or (item.error or {}).get("type") != LockedError.__name__:
+        if item.number is None or not _failed_by(item, LockedError):
             return False
         self._worker.give_back(item.number, later=True)
         return True
@@ -76,6 +82,15 @@ class QueueSupply:
             return
         if item.was_stopped:
             self._worker.give_back(item.number, later=False)
+        elif _failed_by(item, DiskFullError):
+            # Else this worker would fail one row after the other, which others have room for.
+            self._worker.give_back(item.number, later=True)
+            self._worker.fail(
+                QueueError(
+                    "the disk is full, so this worker takes no more rows of the queue: make room "
+                    "and start it again; other workers go on"
+                )
+            )
         else:
             self._worker.settle(item.number, item.status)
 
@@ -131,3 +146,7 @@ class QueueSupply:
             error = task.exception()
             if error is not None:
                 self._worker.fail(error)
+
+
+def _failed_by(item: FileItem, kind: type[FetchError]) -> bool:
+    return (item.error or {}).get("type") == kind.__name__
