@@ -640,7 +640,7 @@ def test_a_folder_in_the_place_of_the_journal(tmp_path: Path) -> None:
     before = descriptors()
     with pytest.raises(DiskError):
         Part(tmp_path, "a")
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_a_pipe_in_the_place_of_the_journal_is_not_waited_for(tmp_path: Path) -> None:

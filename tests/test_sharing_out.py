@@ -118,7 +118,7 @@ def test_a_list_that_cannot_be_kept_is_told_in_a_sentence(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     with pytest.raises(DiskError, match=r"cannot be kept in .*nowhere.*: No such file.*TMPDIR"):
         Spool("/dev/null", 2)
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def descriptors() -> set[str]:

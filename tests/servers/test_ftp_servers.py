@@ -277,7 +277,7 @@ def test_stalled_transfers_end_with_the_client_or_the_server(
         for client in clients[1:]:
             with pytest.raises((EOFError, OSError)):
                 client.voidresp()
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 def test_a_gate_holds_transfers_until_it_is_opened(server: FTPServer) -> None:
