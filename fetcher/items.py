@@ -7,7 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fetcher.errors import Stopped
+from fetcher.errors import FetchError, Stopped
 
 if TYPE_CHECKING:
     from fetcher.transfer.download import Download
@@ -71,7 +71,11 @@ class FileItem:
     @property
     def was_stopped(self) -> bool:
         """Whether the file had no other fault than that the run was interrupted."""
-        return (self.error or {}).get("type") == Stopped.__name__
+        return self.failed_by(Stopped)
+
+    def failed_by(self, kind: type[FetchError]) -> bool:
+        """Whether that is the type of its error."""
+        return (self.error or {}).get("type") == kind.__name__
 
     def report(self) -> dict[str, Any]:
         """What the report says of the file, in its order."""

@@ -130,9 +130,8 @@ class Metrics:
             "fetcher_files_in_flight": ("Files whose turn it is.", len(in_flight)),
             "fetcher_connections": ("Connections that transfer.", connections),
         }
-        if tally.list is not None:
-            left = max(0, tally.list.rows - tally.files.total())
-            gauges["fetcher_rows_left"] = ("Rows read and not yet reported.", left)
+        if tally.rows_left is not None:
+            gauges["fetcher_rows_left"] = ("Rows read and not yet reported.", tally.rows_left)
         queued = self._crawler.stats.get_value(STAT_QUEUE)
         if queued is not None:
             gauges["fetcher_queue_rows"] = ("Rows of the shared queue that are not done.", queued)

@@ -174,9 +174,13 @@ class Tally:
         return f"{text}, {stopped} stopped" if stopped else text
 
     @property
+    def rows_left(self) -> int | None:
+        """Rows that were read and have not been reported; None where nobody says."""
+        return None if self.list is None else max(0, self.list.rows - self.files.total())
+
+    @property
     def left(self) -> str:
         """``84 left``, those in flight among them; ``1024+`` while the list goes on behind them."""
         if self.list is None:
             return ""
-        count = max(0, self.list.rows - self.files.total())
-        return f"{count} left" if self.list.whole else f"{count}+ left"
+        return f"{self.rows_left} left" if self.list.whole else f"{self.rows_left}+ left"

@@ -71,7 +71,7 @@ class QueueSupply:
 
     def leaves(self, item: FileItem) -> bool:
         """See :class:`Supply`: whoever holds the file is not yet done with it."""
-        if item.number is None or not _failed_by(item, LockedError):
+        if item.number is None or not item.failed_by(LockedError):
             return False
         self._worker.give_back(item.number, later=True)
         return True
@@ -82,7 +82,7 @@ class QueueSupply:
             return
         if item.was_stopped:
             self._worker.give_back(item.number, later=False)
-        elif _failed_by(item, DiskFullError):
+        elif item.failed_by(DiskFullError):
             # Else this worker would fail one row after the other, which others have room for.
             self._worker.give_back(item.number, later=True)
             self._worker.fail(
@@ -146,7 +146,3 @@ class QueueSupply:
             error = task.exception()
             if error is not None:
                 self._worker.fail(error)
-
-
-def _failed_by(item: FileItem, kind: type[FetchError]) -> bool:
-    return (item.error or {}).get("type") == kind.__name__

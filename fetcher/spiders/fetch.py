@@ -214,7 +214,7 @@ class FetchSpider(Spider):
         rows = partial(named_rows, self._inputs, self._name, self._assignment.shard)
         return ListSupply(rows, bookmark, self._progress)
 
-    async def _join(self, plan: QueuePlan) -> Supply:
+    async def _join(self, plan: QueuePlan) -> None:
         """:raises QueueError: see :meth:`QueueSupply.join`."""
         # What it needs takes a tenth of a second to load.
         from fetcher.queue.supply import QueueSupply
@@ -225,7 +225,6 @@ class FetchSpider(Spider):
             self.crawler, plan, version, self._rows_anew, parallel, self._progress
         )
         await supply.join()
-        return supply
 
     def _rows_anew(self, start: int) -> Iterator[NamedRow[Row | BadRow]]:
         """All rows behind ``start``; any number of times."""
